@@ -1,0 +1,1 @@
+"""The node agent: enrols a machine, runs its placements, checkpoints them, proves its leases."""

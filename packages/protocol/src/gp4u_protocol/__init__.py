@@ -1,0 +1,1 @@
+"""What both sides of GP4U share: wire messages, the job specification, the checkpoint format."""

@@ -1,0 +1,88 @@
+"""The job specification: what a renter asks to run. One model for the job file, the API and the SDK.
+
+Human spellings (`">=24"`, `5s`, `0.80` dollars) belong to the job *file* and are translated by
+`gp4u_protocol.job_file`; this model is exact: integers, seconds, micro-units.
+"""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+JobName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$")]
+EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
+
+
+def _stays_inside(path: str) -> str:
+    if path.startswith("/") or ".." in path.split("/") or "\0" in path:
+        raise ValueError("must be a relative path that stays inside the job's folder")
+    return path
+
+
+RelativePath = Annotated[str, StringConstraints(min_length=1, max_length=512), AfterValidator(_stays_inside)]
+
+
+class Strict(BaseModel):
+    """Base of every model that crosses the API: unknown fields are errors, never dropped."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Protection(StrEnum):
+    """What Catalyst does when the job's node dies."""
+
+    NONE = "none"  # the job ends as failed, reason node_lost
+    CATALYST = "catalyst"  # it goes on elsewhere from its last committed checkpoint
+
+
+class Resources(Strict):
+    """What a node must have to run the job."""
+
+    gpus: int = Field(default=1, ge=1, le=16, description="GPUs, all in one node")
+    vram_gb_min: int = Field(default=0, ge=0, le=1024, description="memory of each GPU, GiB")
+    gpu_models: list[str] = Field(
+        default_factory=list, max_length=32, description="acceptable GPU models; empty means any"
+    )
+    cpus: int = Field(default=1, ge=1, le=256, description="CPU cores for the job")
+    memory_gb: int = Field(default=2, ge=1, le=4096, description="main memory for the job, GiB")
+    disk_gb: int = Field(default=5, ge=1, le=16384, description="disk for the job, GiB")
+    regions: list[str] = Field(
+        default_factory=list, max_length=32, description="acceptable regions; empty means any"
+    )
+    network: bool = Field(default=False, description="whether the job may use the network")
+
+
+class CheckpointRule(Strict):
+    """Where the job's state lies and how often it is saved."""
+
+    path: RelativePath = Field(default="checkpoints", description="folder, relative to the job's own")
+    every_s: int = Field(default=60, ge=1, le=86_400, description="seconds between interval checkpoints")
+
+
+class Budget(Strict):
+    """Ceilings that the renter sets. The job is never placed above the rate, and stops gracefully at the total."""
+
+    per_hour_micros_max: int | None = Field(default=None, ge=1, le=10**12)
+    total_micros_max: int | None = Field(default=None, ge=1, le=10**15)
+
+
+class JobSpec(Strict):
+    """A job as the API takes it."""
+
+    name: JobName = Field(default="job", description="shown in lists; lower case letters, digits, . _ -")
+    command: str = Field(
+        min_length=1, max_length=32_768, description="run by `/bin/sh -c` in the job's folder"
+    )
+    environment: dict[EnvName, Annotated[str, StringConstraints(max_length=32_768)]] = Field(
+        default_factory=dict, max_length=256
+    )
+    upload_id: str | None = Field(
+        default=None, description="the folder sent with the job (see POST /uploads)"
+    )
+    resources: Resources = Field(default_factory=Resources)
+    checkpoint: CheckpointRule = Field(default_factory=CheckpointRule)
+    budget: Budget = Field(default_factory=Budget)
+    protection: Protection = Protection.CATALYST
+    duration_s_max: int = Field(
+        default=86_400, ge=60, le=2_592_000, description="the job is stopped after this long"
+    )

@@ -1,0 +1,350 @@
+"""Messages between agent and gateway: JSON text frames on one WebSocket that the agent dials.
+
+    agent                         gateway
+      | -- Hello ------------------> |   who I am, which versions I speak
+      | <----------------- Challenge |   a nonce
+      | -- Proof ------------------> |   Ed25519 signature over challenge_bytes(...)
+      | <------------------- Welcome |   session, lease numbers, a token for HTTP
+      | <------------------- Desired |   the whole wanted state; again after every change, and until claimed
+      | -- Claim ------------------> |   "I take placement p, epoch e"; deadline counts from this send
+      | <-------- Granted / Refused  |
+      | -- Heartbeat --------------> |   every second: health, and the whole actual state
+      | <-------------- HeartbeatAck |   which leases this very heartbeat renewed
+      | -- Report -----------------> |   a placement changed its actual state
+      | -- LogChunk ---------------> |   output of a job
+      | <---------------- ReportAck / LogAck
+
+Lost messages do no harm: Desired and Heartbeat carry whole states, Reports and LogChunks are re-sent until
+acknowledged, and every effect is guarded by the placement's epoch. Unknown *fields* are ignored (a newer peer may
+send them), an unknown *type* is an error that closes the connection with `Rejected`.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+PROTOCOL_VERSION = 1
+AGENT_SOCKET_PATH = "/agent/v1/connect"
+FRAME_BYTES_MAX = 1 << 20
+
+
+class Message(BaseModel):
+    """Base of every frame."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+# --- facts about a node ---------------------------------------------------------------------------------
+
+
+class DeviceFacts(Message):
+    """One GPU as the node sees it (NVML, or a simulation spec)."""
+
+    uuid: str
+    model: str = Field(description="catalogue name, for example RTX_4090")
+    vram_mb: int
+    driver: str = ""
+    pcie_gen: int | None = None
+    pcie_lanes: int | None = None
+    simulated: bool = False
+
+
+class NodeFacts(Message):
+    """What a machine is. Sent when it enrols and whenever it changes."""
+
+    hostname: str
+    os: str
+    kernel: str
+    cpu_model: str
+    cpus: int
+    memory_mb: int
+    disk_free_mb: int
+    devices: list[DeviceFacts]
+    runtimes: dict[str, str] = Field(
+        default_factory=dict,
+        description="runtime → what its probe proved, e.g. sandbox → 'bubblewrap+seccomp'",
+    )
+    simulated: bool = False
+
+
+class DeviceHealth(Message):
+    """One GPU's readings at a heartbeat; None where the device does not tell."""
+
+    uuid: str
+    utilisation_percent: float | None = None
+    memory_used_mb: int | None = None
+    temperature_c: float | None = None
+    power_w: float | None = None
+    ecc_errors: int | None = None
+    xid: int | None = None
+
+
+class NodeHealth(Message):
+    """A node's readings at a heartbeat."""
+
+    load_1m: float = 0.0
+    memory_used_mb: int = 0
+    disk_free_mb: int = 0
+    agent_clock: datetime | None = Field(default=None, description="information only; decides nothing")
+    devices: list[DeviceHealth] = []
+
+
+# --- placements ------------------------------------------------------------------------------------------
+
+
+class ActualState(StrEnum):
+    """Where a placement stands on its node."""
+
+    CLAIMED = "claimed"
+    FETCHING = "fetching"  # pulling files
+    RESTORING = "restoring"  # reading the checkpoint back
+    RUNNING = "running"
+    FROZEN = "frozen"  # the lease could not be proven
+    STOPPING = "stopping"  # told to end; a final checkpoint is being taken
+    EXITED = "exited"  # the job's process ended by itself
+    STOPPED = "stopped"  # ended because it was told to
+    START_FAILED = "start_failed"  # it never ran
+    KILLED = "killed"  # superseded: another epoch owns the job
+
+
+class ProcessUsage(Message):
+    """What the job uses now."""
+
+    cpu_percent: float = 0.0
+    memory_mb: float = 0.0
+    disk_mb: float = 0.0
+
+
+class Progress(Message):
+    """What the job itself says about its progress (see `gp4u_job.progress`)."""
+
+    step: int
+    total_steps: int | None = None
+    metrics: dict[str, float] = {}
+
+
+class PlacementStatus(Message):
+    """Actual state of one placement, inside every heartbeat."""
+
+    placement_id: str
+    epoch: int
+    state: ActualState
+    usage: ProcessUsage | None = None
+    progress: Progress | None = None
+
+
+class DesiredRun(StrEnum):
+    RUN = "run"
+    STOP = "stop"  # final checkpoint, then end
+
+
+class RestorePoint(Message):
+    """Which checkpoint a placement starts from."""
+
+    checkpoint_id: str
+    epoch: int
+    seq: int
+
+
+class PlacementSpec(Message):
+    """Everything an agent needs to run one placement."""
+
+    placement_id: str
+    job_id: str
+    epoch: int
+    desired: DesiredRun
+    stop_reason: str | None = None
+    job_name: str
+    command: str
+    environment: dict[str, str] = {}
+    device_uuids: list[str]
+    cpus: int
+    memory_mb: int
+    disk_mb: int
+    network: bool = False
+    checkpoint_path: str
+    checkpoint_every_s: int
+    upload_id: str | None = Field(default=None, description="job files: GET /api/v1/agent/uploads/{id}")
+    restore: RestorePoint | None = None
+    stop_grace_s: int = 30
+
+
+# --- agent → gateway -------------------------------------------------------------------------------------
+
+
+class Hello(Message):
+    type: Literal["hello"] = "hello"
+    protocol_version: int = PROTOCOL_VERSION
+    agent_version: str
+    node_id: str
+    facts: NodeFacts
+
+
+class Proof(Message):
+    type: Literal["proof"] = "proof"
+    signature: str = Field(description="base64 of Ed25519 over challenge_bytes(node_id, nonce)")
+
+
+class Heartbeat(Message):
+    """`seq` grows by one each beat of a session; the ack names it, and the agent knows when it sent it."""
+
+    type: Literal["heartbeat"] = "heartbeat"
+    seq: int
+    health: NodeHealth
+    placements: list[PlacementStatus] = []
+
+
+class Claim(Message):
+    type: Literal["claim"] = "claim"
+    seq: int = Field(description="names this claim in the answer")
+    placement_id: str
+    epoch: int
+
+
+class Report(Message):
+    """A placement changed state. Re-sent until acknowledged; `seq` grows per placement and epoch."""
+
+    type: Literal["report"] = "report"
+    seq: int
+    placement_id: str
+    epoch: int
+    state: ActualState
+    exit_code: int | None = None
+    signal: int | None = None
+    reason: str | None = Field(default=None, description="stable code, e.g. out_of_memory, disk_full")
+    detail: str | None = Field(default=None, description="a sentence for the renter")
+    durations_ms: dict[str, int] = Field(
+        default_factory=dict,
+        description="how long fetching, restoring, starting took on the agent's own clock",
+    )
+
+
+class LogChunk(Message):
+    type: Literal["log"] = "log"
+    placement_id: str
+    epoch: int
+    offset: int = Field(description="byte offset of `text` in this placement's output")
+    text: str
+
+
+# --- gateway → agent -------------------------------------------------------------------------------------
+
+
+class Challenge(Message):
+    type: Literal["challenge"] = "challenge"
+    nonce: str
+
+
+class Welcome(Message):
+    type: Literal["welcome"] = "welcome"
+    protocol_version: int
+    session_id: str
+    heartbeat_interval_s: float
+    lease_ttl_s: float
+    http_token: str = Field(description="bearer token for /api/v1/agent/*, bound to this node")
+
+
+class Token(Message):
+    """A fresh HTTP token, sent before the old one expires."""
+
+    type: Literal["token"] = "token"
+    http_token: str
+
+
+class Desired(Message):
+    """The whole wanted state of this node. What runs here and is not listed must be killed."""
+
+    type: Literal["desired"] = "desired"
+    version: int
+    placements: list[PlacementSpec]
+
+
+class Granted(Message):
+    """The claim was accepted: the lease runs from the instant the claim was *sent*.
+
+    `data_key` encrypts this job's checkpoints; only the node that holds the current epoch is given it.
+    """
+
+    type: Literal["granted"] = "granted"
+    seq: int
+    placement_id: str
+    epoch: int
+    data_key: str = Field(description="base64, 32 bytes, AES-256-GCM")
+
+
+class Refused(Message):
+    """The claim failed: the epoch is not current, or the node may not run it. Kill what runs of it."""
+
+    type: Literal["refused"] = "refused"
+    seq: int
+    placement_id: str
+    epoch: int
+    code: str
+
+
+class LeaseKey(Message):
+    placement_id: str
+    epoch: int
+
+
+class HeartbeatAck(Message):
+    """Renews, from the send time of heartbeat `seq`, exactly the leases listed."""
+
+    type: Literal["heartbeat_ack"] = "heartbeat_ack"
+    seq: int
+    renewed: list[LeaseKey] = []
+
+
+class ReportAck(Message):
+    type: Literal["report_ack"] = "report_ack"
+    placement_id: str
+    epoch: int
+    seq: int
+    stale: bool = Field(
+        default=False, description="true: this epoch is over; stop sending and kill what is left"
+    )
+
+
+class LogAck(Message):
+    type: Literal["log_ack"] = "log_ack"
+    placement_id: str
+    epoch: int
+    next_offset: int
+
+
+class Rejected(Message):
+    """The gateway closes the connection. `retry` false means a person has to act (wrong key, unknown node)."""
+
+    type: Literal["rejected"] = "rejected"
+    code: str
+    detail: str
+    retry: bool = True
+
+
+AgentMessage = Annotated[Hello | Proof | Heartbeat | Claim | Report | LogChunk, Field(discriminator="type")]
+GatewayMessage = Annotated[
+    Challenge | Welcome | Token | Desired | Granted | Refused | HeartbeatAck | ReportAck | LogAck | Rejected,
+    Field(discriminator="type"),
+]
+
+_from_agent: TypeAdapter[Any] = TypeAdapter(AgentMessage)
+_from_gateway: TypeAdapter[Any] = TypeAdapter(GatewayMessage)
+
+
+def decode_from_agent(frame: str | bytes) -> AgentMessage:
+    """The message in `frame`. Raises pydantic.ValidationError for anything else."""
+    message: AgentMessage = _from_agent.validate_json(frame)
+    return message
+
+
+def decode_from_gateway(frame: str | bytes) -> GatewayMessage:
+    """The message in `frame`. Raises pydantic.ValidationError for anything else."""
+    message: GatewayMessage = _from_gateway.validate_json(frame)
+    return message
+
+
+def challenge_bytes(node_id: str, nonce: str) -> bytes:
+    """What an agent signs to prove its key: domain-separated, so the signature is good for nothing else."""
+    return b"gp4u agent challenge v1\n" + node_id.encode() + b"\n" + nonce.encode()

@@ -1,0 +1,91 @@
+"""Request and response models of accounts."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+
+from gp4u_protocol.job_spec import Strict
+from pydantic import EmailStr, Field, StringConstraints
+
+Password = Annotated[str, StringConstraints(min_length=8, max_length=1024)]
+
+
+class Role(StrEnum):
+    """What a person may do. One person may hold several."""
+
+    RENTER = "renter"
+    OWNER = "owner"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+
+class Scope(StrEnum):
+    """What an API key may do."""
+
+    READ = "read"
+    WRITE = "write"
+    ADMIN = "admin"
+
+
+class RegisterIn(Strict):
+    email: EmailStr
+    password: Password
+    name: str = Field(default="", max_length=200)
+    roles: set[Role] = Field(
+        default={Role.RENTER}, description="renter and owner may be chosen; others are granted"
+    )
+
+
+class SignInIn(Strict):
+    email: EmailStr
+    password: str = Field(max_length=1024)
+
+
+class UserOut(Strict):
+    id: str
+    email: str
+    name: str
+    roles: list[Role]
+    created_at: datetime
+
+
+class TokensOut(Strict):
+    """For programs (POST /auth/token). Browsers get cookies instead and never see these."""
+
+    access_token: str
+    refresh_token: str
+    token_type: str = "bearer"
+    expires_in_s: int
+    user: UserOut
+
+
+class RefreshIn(Strict):
+    refresh_token: str = Field(max_length=512)
+
+
+class SessionOut(Strict):
+    """GET /auth/session: who the browser's cookies belong to, and the token to echo as X-CSRF-Token."""
+
+    user: UserOut
+    csrf_token: str
+
+
+class ApiKeyIn(Strict):
+    name: str = Field(min_length=1, max_length=100)
+    scopes: set[Scope] = {Scope.READ, Scope.WRITE}
+    expires_at: datetime | None = None
+
+
+class ApiKeyOut(Strict):
+    id: str
+    name: str
+    prefix: str = Field(description="the first characters, to recognise it by")
+    scopes: list[Scope]
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    revoked_at: datetime | None
+
+
+class ApiKeyCreatedOut(ApiKeyOut):
+    key: str = Field(description="the key itself, shown this once")

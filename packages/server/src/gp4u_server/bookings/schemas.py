@@ -1,0 +1,38 @@
+"""Request and response models of bookings."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from gp4u_protocol.job_spec import JobSpec, Strict
+from pydantic import Field
+
+
+class BookingState(StrEnum):
+    HELD = "held"  # devices and money set aside, the job not yet running
+    ACTIVE = "active"
+    ENDED = "ended"
+
+
+class BookingIn(Strict):
+    """A chosen offer, and the job to run on it."""
+
+    offer_id: str
+    job: JobSpec
+
+
+class BookingOut(Strict):
+    id: str
+    job_id: str
+    offer_id: str
+    node_id: str
+    node_name: str
+    gpu_model: str
+    device_ids: list[str]
+    state: BookingState
+    rate_per_hour_micros: int = Field(description="for all its GPUs together")
+    starts_at: datetime
+    ends_at: datetime = Field(description="the latest end; released earlier when the job ends")
+    ended_at: datetime | None
+    held_micros: int
+    charged_micros: int
+    refunded_micros: int

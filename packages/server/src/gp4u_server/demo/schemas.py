@@ -1,0 +1,34 @@
+"""Models of the demo controls. They exist only with --demo."""
+
+from gp4u_protocol.job_spec import Strict
+from pydantic import Field
+
+
+class DemoNodeOut(Strict):
+    name: str
+    node_id: str
+    owner: str
+    region: str
+    gpu_model: str
+    gpus: int
+    agent_running: bool
+    link: str = Field(description="up, cut, slow, lossy, half_open")
+    job_ids: list[str]
+
+
+class DemoLinkIn(Strict):
+    mode: str = Field(description="up, cut, slow, lossy, half_open")
+    delay_ms: int = Field(default=0, ge=0, le=60_000)
+    loss_percent: float = Field(default=0, ge=0, le=100)
+
+
+class PlatformOut(Strict):
+    """GET /platform: what every page needs to know once."""
+
+    name: str
+    version: str
+    demo: bool
+    currency: str
+    owner_share_percent: int
+    operator_share_percent: int
+    heartbeat_ttl_s: float

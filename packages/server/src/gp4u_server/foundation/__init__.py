@@ -1,0 +1,1 @@
+"""What every domain stands on: events, outbox, idempotency, claims, web plumbing."""

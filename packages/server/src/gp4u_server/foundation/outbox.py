@@ -1,0 +1,46 @@
+"""The transactional outbox: a message is a row of the caller's transaction first.
+
+The relay (controller) forwards rows in id order to Valkey for fan-out and marks them sent. Losing Valkey loses no
+fact: readers of a stream always re-read PostgreSQL from their last id and use the message only as a wake-up.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Identity, Index, func, insert, text
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, mapped_column
+
+from gp4u_server.kit.db import Base
+
+NOTIFY_CHANNEL = "gp4u_outbox"
+
+
+class OutboxRow(Base):
+    """One message that waits for the relay, or was relayed at `sent_at`."""
+
+    __tablename__ = "outbox"
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    topic: Mapped[str]
+    key: Mapped[str]
+    payload: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    sent_at: Mapped[datetime | None]
+
+    __table_args__ = (Index("ix_outbox_unsent", "id", postgresql_where=text("sent_at IS NULL")),)
+
+
+@dataclass(frozen=True)
+class PostgresOutbox:
+    """Appends to the table and wakes the relay when the transaction commits."""
+
+    async def append(self, session: AsyncSession, topic: str, key: str, payload: dict[str, Any]) -> None:
+        """Write one message in the caller's transaction."""
+        await session.execute(insert(OutboxRow).values(topic=topic, key=key, payload=payload))
+        await session.execute(select_notify())
+
+
+def select_notify() -> Any:
+    """`NOTIFY` is delivered at commit, once per transaction and channel however often it is called."""
+    return text(f"SELECT pg_notify('{NOTIFY_CHANNEL}', '')")

@@ -1,0 +1,1 @@
+"""The bottom layer: clock, ids, money, errors, paging, database base. No tables, no framework."""

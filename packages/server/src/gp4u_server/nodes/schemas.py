@@ -1,0 +1,82 @@
+"""Request and response models of nodes and their enrolment."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from gp4u_protocol.job_spec import Strict
+from gp4u_protocol.messages import NodeFacts
+from pydantic import Field
+
+
+class NodeStatus(StrEnum):
+    """Whether the platform trusts the node's facts."""
+
+    PENDING = "pending"
+    VERIFIED = "verified"
+    REMOVED = "removed"
+
+
+class Liveness(StrEnum):
+    """Whether the node's lease is alive."""
+
+    OFFLINE = "offline"  # never connected, or left politely
+    ONLINE = "online"
+    SUSPECT = "suspect"  # beats are missing; its jobs freeze themselves
+    LOST = "lost"  # its lease is over; its jobs move
+
+
+class EnrolmentTokenIn(Strict):
+    region: str = Field(min_length=2, max_length=32, pattern=r"^[a-z0-9-]+$")
+    node_name: str | None = Field(default=None, max_length=63, pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")
+
+
+class EnrolmentTokenOut(Strict):
+    token: str = Field(description="shown once; good for one join within 10 minutes")
+    expires_at: datetime
+    command: str = Field(description="what to type on the machine")
+
+
+class JoinIn(Strict):
+    """POST /agent/join: the agent's first words. Proof of possession: signature over join_bytes(token, public_key)."""
+
+    token: str = Field(max_length=200)
+    public_key: str = Field(description="base64 of the raw Ed25519 public key", max_length=64)
+    signature: str = Field(max_length=128)
+    name: str | None = Field(default=None, max_length=63)
+    facts: NodeFacts
+
+
+class JoinOut(Strict):
+    node_id: str
+    name: str
+    gateway_urls: list[str] = Field(description="WebSocket addresses to dial, in order of preference")
+
+
+class DeviceOut(Strict):
+    id: str
+    uuid: str
+    model: str
+    vram_gb: int
+    simulated: bool
+    in_use: bool
+
+
+class NodeOut(Strict):
+    id: str
+    name: str
+    owner_id: str
+    region: str
+    status: NodeStatus
+    liveness: Liveness
+    simulated: bool
+    cpus: int
+    memory_gb: int
+    cpu_model: str
+    runtimes: dict[str, str]
+    devices: list[DeviceOut]
+    reliability: float = Field(description="probability of surviving 24 h, Bayesian mean")
+    losses: int
+    online_s: float
+    last_seen_at: datetime | None
+    enrolled_at: datetime
+    running_jobs: int
