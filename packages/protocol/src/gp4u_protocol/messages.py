@@ -348,3 +348,8 @@ def decode_from_gateway(frame: str | bytes) -> GatewayMessage:
 def challenge_bytes(node_id: str, nonce: str) -> bytes:
     """What an agent signs to prove its key: domain-separated, so the signature is good for nothing else."""
     return b"gp4u agent challenge v1\n" + node_id.encode() + b"\n" + nonce.encode()
+
+
+def join_bytes(token: str, public_key: str) -> bytes:
+    """What an agent signs when it enrols: proves that it holds the private half of `public_key` (base64, as sent)."""
+    return b"gp4u agent join v1\n" + token.encode() + b"\n" + public_key.encode()
