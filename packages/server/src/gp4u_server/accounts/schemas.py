@@ -1,30 +1,15 @@
 """Request and response models of accounts."""
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Annotated
 
 from gp4u_protocol.job_spec import Strict
 from pydantic import EmailStr, Field, StringConstraints
 
+from gp4u_server.accounts.types import Role as Role
+from gp4u_server.accounts.types import Scope as Scope
+
 Password = Annotated[str, StringConstraints(min_length=8, max_length=1024)]
-
-
-class Role(StrEnum):
-    """What a person may do. One person may hold several."""
-
-    RENTER = "renter"
-    OWNER = "owner"
-    OPERATOR = "operator"
-    ADMIN = "admin"
-
-
-class Scope(StrEnum):
-    """What an API key may do."""
-
-    READ = "read"
-    WRITE = "write"
-    ADMIN = "admin"
 
 
 class RegisterIn(Strict):
