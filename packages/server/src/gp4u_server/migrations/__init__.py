@@ -1,0 +1,38 @@
+"""The schema's history, and how to bring a database to its newest state from an installed package."""
+
+from importlib import import_module
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+
+_PACKAGE = Path(__file__).parent.parent
+
+
+def configuration(database_url: str) -> Config:
+    """An alembic configuration for `database_url`; no file is read."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["database_url"] = database_url
+    return config
+
+
+def upgrade(database_url: str, revision: str = "head") -> None:
+    """Migrate `database_url` to `revision`. Two callers at once wait for each other."""
+    config = configuration(database_url)
+    config.attributes["without_models"] = True  # migrations describe themselves
+    command.upgrade(config, revision)
+
+
+def check(database_url: str) -> None:
+    """Raise alembic.util.CommandError if the models and the migrated database differ."""
+    command.check(configuration(database_url))
+
+
+def load_models() -> None:
+    """Import every module that declares tables, so that `Base.metadata` is complete."""
+    paths = [*_PACKAGE.rglob("models.py"), *(_PACKAGE / "foundation").glob("*.py")]
+    for path in sorted(paths):
+        module = ".".join(path.relative_to(_PACKAGE.parent).with_suffix("").parts)
+        import_module(module.removesuffix(".__init__"))
