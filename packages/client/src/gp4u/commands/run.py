@@ -1,0 +1,168 @@
+"""`gp4u run`: from a job file or a command line to a running job."""
+
+import shlex
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import click
+from gp4u_protocol.job_file import JobFile, JobFileInvalid, read_job_file
+from gp4u_protocol.job_spec import JobSpec
+from rich.status import Status
+
+from gp4u.commands.jobs import exit_for, watch
+from gp4u.following import follow
+from gp4u.output import (
+    USAGE,
+    client,
+    console,
+    errors,
+    fail,
+    json_option,
+    money,
+    parse_money,
+    print_json,
+)
+from gp4u.packing import FolderTooLarge, pack
+from gp4u.submission import send, submit
+
+
+@click.command(context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False})
+@click.argument("file_or_command", nargs=-1)
+@click.option("--name", help="Name of the job.")
+@click.option("--gpus", type=click.IntRange(1, 16), help="GPUs, all in one node.")
+@click.option("--vram", type=click.IntRange(1), help="Least memory of each GPU, GiB.")
+@click.option("--gpu-model", "gpu_models", multiple=True, help="Acceptable model; repeatable.")
+@click.option("--region", "regions", multiple=True, help="Acceptable region; repeatable.")
+@click.option(
+    "--files", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder to send."
+)
+@click.option("--env", "environment", multiple=True, metavar="NAME=VALUE", help="Environment; repeatable.")
+@click.option("--max-per-hour", help="Never place it above this rate, for example 0.80.")
+@click.option("--max-total", help="Stop gracefully at this cost.")
+@click.option("--no-protection", is_flag=True, help="Do not move the job when its node dies.")
+@click.option("--offer", help="Run on this offer instead of letting the router choose.")
+@click.option("-d", "--detach", is_flag=True, help="Return once the job is accepted.")
+@click.option("--dry-run", is_flag=True, help="Check the job and print what would be sent.")
+@json_option
+def run(
+    file_or_command: tuple[str, ...],
+    name: str | None,
+    gpus: int | None,
+    vram: int | None,
+    gpu_models: tuple[str, ...],
+    regions: tuple[str, ...],
+    files: Path | None,
+    environment: tuple[str, ...],
+    max_per_hour: str | None,
+    max_total: str | None,
+    no_protection: bool,
+    offer: str | None,
+    detach: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Run a job and follow it.
+
+    \b
+      gp4u run job.yaml                  a job file
+      gp4u run                           ./job.yaml or ./gp4u.yaml
+      gp4u run --gpus 1 -- python train.py --epochs 300
+
+    Options win over the file. Ctrl-C leaves the job running. Exit code 1 when the job failed.
+    """
+    job_file = _read(file_or_command)
+    changes: dict[str, Any] = {}
+    resources = {
+        key: value
+        for key, value in {
+            "gpus": gpus,
+            "vram_gb_min": vram,
+            "gpu_models": list(gpu_models) or None,
+            "regions": list(regions) or None,
+        }.items()
+        if value is not None
+    }
+    if name:
+        changes["name"] = name
+    if environment:
+        changes["environment"] = {**job_file.spec.environment, **dict(_pair(item) for item in environment)}
+    if no_protection:
+        changes["protection"] = "none"
+    document = job_file.spec.model_dump(mode="json")
+    document.update(changes)
+    document["resources"].update(resources)
+    if max_per_hour:
+        document["budget"]["per_hour_micros_max"] = parse_money(max_per_hour)
+    if max_total:
+        document["budget"]["total_micros_max"] = parse_money(max_total)
+    try:
+        spec = JobSpec.model_validate(document)
+    except ValueError as error:
+        fail(str(error), USAGE)
+    folder = files or job_file.files
+
+    if dry_run:
+        packed = pack(folder) if folder else None
+        print_json(
+            {
+                "spec": spec.model_dump(mode="json"),
+                "folder": str(folder) if folder else None,
+                "files": packed.files if packed else 0,
+                "packed_bytes": len(packed.content) if packed else 0,
+            }
+        )
+        return
+
+    quiet = as_json or not sys.stderr.isatty()
+    with client() as api:
+        upload_id: str | None = None
+        if folder:
+            with Status("Packing the folder…", console=errors) if not quiet else nullcontext():
+                try:
+                    packed = pack(folder)
+                except FolderTooLarge as error:
+                    fail(str(error), USAGE)
+            with Status(f"Sending {packed.files} files…", console=errors) if not quiet else nullcontext():
+                upload_id = send(api, packed)
+        if upload_id:
+            spec = spec.model_copy(update={"upload_id": upload_id})
+        job = submit(api, spec, offer_id=offer)
+        if as_json:
+            if not detach:
+                for _ in follow(api, job["id"]):
+                    pass
+                job = api.get(f"/jobs/{job['id']}")
+            print_json(job)
+        elif detach:
+            console.print(job["id"])
+        else:
+            console.print(f"{job['name']}  {job['id']}", style="bold")
+            job = watch(api, job["id"])
+            console.print(
+                f"{job['state']}: charged {money(job['charged_micros'])}, given back {money(job['refunded_micros'])}"
+            )
+        exit_for(job)
+
+
+def _read(arguments: tuple[str, ...]) -> JobFile:
+    try:
+        if not arguments:
+            for candidate in (Path("job.yaml"), Path("gp4u.yaml")):
+                if candidate.is_file():
+                    return read_job_file(candidate)
+            fail("Say what to run: a job file, or `-- COMMAND …`. `gp4u run --help` has examples.", USAGE)
+        if len(arguments) == 1 and arguments[0].endswith((".yaml", ".yml")):
+            return read_job_file(Path(arguments[0]))
+    except JobFileInvalid as error:
+        fail("The job file is not valid:\n" + "\n".join(f"  {mistake}" for mistake in error.mistakes), USAGE)
+    command = arguments[0] if len(arguments) == 1 else shlex.join(arguments)
+    return JobFile(JobSpec(command=command), None)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not separator or not name:
+        raise click.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--env")
+    return name, value
