@@ -1,38 +1,141 @@
 """Nodes over HTTP: enrol, list, remove."""
 
-from fastapi import APIRouter
+from dataclasses import dataclass
+from typing import Annotated
+from urllib.parse import urlsplit, urlunsplit
 
-from gp4u_server.kit.paging import Page
-from gp4u_server.nodes.schemas import EnrolmentTokenIn, EnrolmentTokenOut, JoinIn, JoinOut, NodeOut
+from fastapi import APIRouter, Depends, Query
+from gp4u_protocol.messages import AGENT_SOCKET_PATH
+
+from gp4u_server.accounts.types import Principal, Role
+from gp4u_server.accounts.web import require
+from gp4u_server.foundation.web import Session, provided
+from gp4u_server.kit.paging import PAGE_SIZE_MAX, Page, decode_cursor, encode_cursor
+from gp4u_server.nodes.reliability import survival
+from gp4u_server.nodes.schemas import (
+    DeviceOut,
+    EnrolmentTokenIn,
+    EnrolmentTokenOut,
+    JoinIn,
+    JoinOut,
+    NodeOut,
+)
+from gp4u_server.nodes.service import NodeService
+from gp4u_server.nodes.types import NodeView
 
 router = APIRouter(tags=["nodes"])
 
+Owner = Annotated[Principal, Depends(require(Role.OWNER, Role.OPERATOR))]
+Nodes = Annotated[NodeService, Depends(provided(NodeService))]
+
+
+@dataclass(frozen=True)
+class PublicAddress:
+    """The address that browsers and agents use, without a slash at its end."""
+
+    url: str
+
+    @property
+    def gateway_url(self) -> str:
+        """Where agents dial: the same host, as a WebSocket address."""
+        scheme, host, path, _, _ = urlsplit(self.url)
+        return urlunsplit(
+            ("wss" if scheme == "https" else "ws", host, path.rstrip("/") + AGENT_SOCKET_PATH, "", "")
+        )
+
+
+Address = Annotated[PublicAddress, Depends(provided(PublicAddress))]
+
 
 @router.post("/enrolment-tokens", status_code=201)
-async def create_enrolment_token(body: EnrolmentTokenIn) -> EnrolmentTokenOut:
+async def create_enrolment_token(
+    body: EnrolmentTokenIn, owner: Owner, session: Session, nodes: Nodes, address: Address
+) -> EnrolmentTokenOut:
     """A one-time token for `gp4u agent join`. Needs the role owner."""
-    raise NotImplementedError
+    made = await nodes.create_enrolment_token(
+        session, owner.user_id, region=body.region, node_name=body.node_name
+    )
+    return EnrolmentTokenOut(
+        token=made.token,
+        expires_at=made.expires_at,
+        command=f"gp4u agent join {address.url.rstrip('/')} --token {made.token}",
+    )
 
 
 @router.get("/nodes")
-async def list_nodes(cursor: str | None = None, limit: int = 50) -> Page[NodeOut]:
-    """The caller's nodes."""
-    raise NotImplementedError
+async def list_nodes(
+    owner: Owner,
+    session: Session,
+    nodes: Nodes,
+    cursor: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=PAGE_SIZE_MAX)] = 50,
+) -> Page[NodeOut]:
+    """The caller's nodes, newest first."""
+    before_id = str(decode_cursor(cursor, str)[0]) if cursor else None
+    views = await nodes.list_owned(session, owner.user_id, before_id=before_id, limit=limit + 1)
+    page = views[:limit]
+    return Page(
+        items=[node_out(view) for view in page],
+        next_cursor=encode_cursor(page[-1].id) if len(views) > limit else None,
+    )
 
 
 @router.get("/nodes/{node_id}")
-async def read_node(node_id: str) -> NodeOut:
+async def read_node(node_id: str, owner: Owner, session: Session, nodes: Nodes) -> NodeOut:
     """One of the caller's nodes."""
-    raise NotImplementedError
+    return node_out(await nodes.read_owned(session, owner.user_id, node_id))
 
 
 @router.delete("/nodes/{node_id}", status_code=204)
-async def remove_node(node_id: str) -> None:
+async def remove_node(node_id: str, owner: Owner, session: Session, nodes: Nodes) -> None:
     """Remove a node: its offers are withdrawn and its key no longer opens a session. 409 while jobs run."""
-    raise NotImplementedError
+    await nodes.remove(session, owner.user_id, node_id)
 
 
 @router.post("/agent/join", status_code=201, tags=["agent"])
-async def join(body: JoinIn) -> JoinOut:
+async def join(body: JoinIn, session: Session, nodes: Nodes, address: Address) -> JoinOut:
     """Enrol a machine with a one-time token. Used by `gp4u agent join`."""
-    raise NotImplementedError
+    joined = await nodes.join(
+        session,
+        token=body.token,
+        public_key=body.public_key,
+        signature=body.signature,
+        facts=body.facts,
+        name=body.name,
+    )
+    return JoinOut(node_id=joined.node_id, name=joined.name, gateway_urls=[address.gateway_url])
+
+
+def node_out(view: NodeView) -> NodeOut:
+    """A node as its owner sees it."""
+    return NodeOut(
+        id=view.id,
+        name=view.name,
+        owner_id=view.owner_id,
+        region=view.region,
+        status=view.status,
+        findings=list(view.findings),
+        liveness=view.liveness,
+        simulated=view.simulated,
+        cpus=view.cpus,
+        memory_gb=view.memory_gb,
+        cpu_model=view.cpu_model,
+        runtimes=view.runtimes,
+        devices=[
+            DeviceOut(
+                id=device.id,
+                uuid=device.uuid,
+                model=device.model,
+                vram_gb=device.vram_gb,
+                simulated=device.simulated,
+                in_use=device.in_use,
+            )
+            for device in view.devices
+        ],
+        reliability=round(survival(view.losses, view.online_s), 6),
+        losses=view.losses,
+        online_s=round(view.online_s, 3),
+        last_seen_at=view.last_seen_at,
+        enrolled_at=view.enrolled_at,
+        running_jobs=view.running_jobs,
+    )

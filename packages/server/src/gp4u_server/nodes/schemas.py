@@ -1,28 +1,12 @@
 """Request and response models of nodes and their enrolment."""
 
 from datetime import datetime
-from enum import StrEnum
 
 from gp4u_protocol.job_spec import Strict
 from gp4u_protocol.messages import NodeFacts
 from pydantic import Field
 
-
-class NodeStatus(StrEnum):
-    """Whether the platform trusts the node's facts."""
-
-    PENDING = "pending"
-    VERIFIED = "verified"
-    REMOVED = "removed"
-
-
-class Liveness(StrEnum):
-    """Whether the node's lease is alive."""
-
-    OFFLINE = "offline"  # never connected, or left politely
-    ONLINE = "online"
-    SUSPECT = "suspect"  # beats are missing; its jobs freeze themselves
-    LOST = "lost"  # its lease is over; its jobs move
+from gp4u_server.nodes.types import Liveness, NodeStatus
 
 
 class EnrolmentTokenIn(Strict):
@@ -67,6 +51,7 @@ class NodeOut(Strict):
     owner_id: str
     region: str
     status: NodeStatus
+    findings: list[str] = Field(default=[], description="why a pending node is not verified yet")
     liveness: Liveness
     simulated: bool
     cpus: int

@@ -1,0 +1,101 @@
+"""Tables of nodes."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from gp4u_server.kit.db import Base
+
+STANDING = text("status <> 'removed'")
+"""A removed node keeps its row for the history and gives back its name, its key and its devices."""
+
+
+class NodeRow(Base):
+    """One enrolled machine."""
+
+    __tablename__ = "nodes"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    owner_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="RESTRICT"))
+    name: Mapped[str]
+    region: Mapped[str]
+    status: Mapped[str]
+    findings: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
+    public_key: Mapped[bytes] = mapped_column(LargeBinary)
+    simulated: Mapped[bool]
+    facts: Mapped[dict[str, Any]]
+    cpus: Mapped[int]
+    memory_mb: Mapped[int]
+    disk_mb: Mapped[int]
+    liveness: Mapped[str] = mapped_column(server_default=text("'offline'"))
+    gateway_id: Mapped[str | None]
+    session_no: Mapped[int] = mapped_column(server_default=text("0"))
+    desired_version: Mapped[int] = mapped_column(server_default=text("0"))
+    losses: Mapped[int] = mapped_column(server_default=text("0"))
+    online_ms: Mapped[int] = mapped_column(server_default=text("0"))
+    online_since: Mapped[datetime | None]
+    last_seen_at: Mapped[datetime | None]
+    enrolled_at: Mapped[datetime]
+    removed_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        CheckConstraint("status IN ('pending', 'verified', 'removed')", name="status_known"),
+        CheckConstraint("liveness IN ('offline', 'online', 'suspect', 'lost')", name="liveness_known"),
+        CheckConstraint("octet_length(public_key) = 32", name="public_key_is_ed25519"),
+        CheckConstraint("losses >= 0 AND online_ms >= 0", name="record_not_negative"),
+        Index("ix_nodes_owner", "owner_id", "id", postgresql_where=STANDING),
+        Index("uq_nodes_name", "name", unique=True, postgresql_where=STANDING),
+        Index("uq_nodes_public_key", "public_key", unique=True, postgresql_where=STANDING),
+        Index(
+            "ix_nodes_gateway", "gateway_id", "id", postgresql_where=text("liveness IN ('online', 'suspect')")
+        ),
+    )
+
+
+class DeviceRow(Base):
+    """One GPU of a node. `taken_as` names the taking that holds it; NULL means free."""
+
+    __tablename__ = "devices"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    node_id: Mapped[str] = mapped_column(ForeignKey("nodes.id", ondelete="RESTRICT"))
+    uuid: Mapped[str]
+    model: Mapped[str]
+    vram_mb: Mapped[int]
+    simulated: Mapped[bool]
+    position: Mapped[int]
+    present: Mapped[bool] = mapped_column(server_default=text("true"))
+    enrolled: Mapped[bool] = mapped_column(server_default=text("true"))
+    taken_as: Mapped[str | None]
+
+    __table_args__ = (
+        CheckConstraint("vram_mb > 0", name="vram_positive"),
+        Index("ix_devices_node", "node_id", "position"),
+        # One card is in one machine: the same UUID may be enrolled again only after its node was removed.
+        Index("uq_devices_uuid", "uuid", unique=True, postgresql_where=text("enrolled")),
+    )
+
+
+class EnrolmentTokenRow(Base):
+    """One permission to join, hashed. `used_at` is set by the join that consumed it."""
+
+    __tablename__ = "enrolment_tokens"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    owner_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    token_hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    region: Mapped[str]
+    node_name: Mapped[str | None]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+
+    __table_args__ = (Index("ix_enrolment_tokens_owner", "owner_id", "created_at"),)
+
+
+class GatewayRow(Base):
+    """One gateway process that holds nodes, and when it last said that it lives."""
+
+    __tablename__ = "gateways"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    started_at: Mapped[datetime]
+    seen_at: Mapped[datetime]

@@ -1,0 +1,405 @@
+"""Use cases of nodes. The session comes first; nothing here commits."""
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from gp4u_protocol.messages import NodeFacts
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from gp4u_server.foundation.events import EventBus
+from gp4u_server.kit.clock import Clock
+from gp4u_server.kit.ids import new_id
+from gp4u_server.nodes import repository
+from gp4u_server.nodes.decisions import check_facts, free_name, proven_key, slug
+from gp4u_server.nodes.errors import (
+    DeviceElsewhere,
+    DevicesTaken,
+    EnrolmentTokenInvalid,
+    KeyInUse,
+    NodeBusy,
+    NodeNameTaken,
+    NodeNotFound,
+    NodeWasRemoved,
+    SimulationRefused,
+)
+from gp4u_server.nodes.events import NodeFactsChanged, NodeLivenessChanged, NodeRemoved
+from gp4u_server.nodes.models import NodeRow
+from gp4u_server.nodes.ports import HardwareCatalogue
+from gp4u_server.nodes.types import (
+    DeviceView,
+    EnrolmentToken,
+    Joined,
+    Liveness,
+    NodeIdentity,
+    NodeSession,
+    NodeStatus,
+    NodeView,
+    TakenDevice,
+)
+
+ENROLMENT_TOKEN_LIFETIME = timedelta(minutes=10)
+ENROLMENT_TOKEN_PREFIX = "gp4u_join_"  # noqa: S105 (a prefix, not a secret)
+NAME_ATTEMPTS_MAX = 5
+ORPHANS_BATCH_MAX = 1000
+
+
+@dataclass(frozen=True)
+class NodeService:
+    """Enrolment, identity, liveness, devices and statistics of nodes.
+
+    `allow_simulated` False refuses machines whose GPUs are invented (a marketplace for real money wants that).
+    """
+
+    bus: EventBus
+    clock: Clock
+    catalogue: HardwareCatalogue
+    allow_simulated: bool = True
+
+    # --- enrolment -------------------------------------------------------------------------------------
+
+    async def create_enrolment_token(
+        self, session: AsyncSession, owner_id: str, *, region: str, node_name: str | None = None
+    ) -> EnrolmentToken:
+        """A one-time permission to join; only its hash is kept. Raises NodeNameTaken."""
+        if node_name is not None and await repository.name_is_used(session, node_name):
+            raise NodeNameTaken(
+                f"There is a node called {node_name}; choose another name.", field="node_name"
+            )
+        now = self.clock.now()
+        token = ENROLMENT_TOKEN_PREFIX + secrets.token_urlsafe(32)
+        await repository.insert_token(
+            session,
+            id=new_id("enr"),
+            owner_id=owner_id,
+            token_hash=_hash(token),
+            region=region,
+            node_name=node_name,
+            created_at=now,
+            expires_at=now + ENROLMENT_TOKEN_LIFETIME,
+        )
+        return EnrolmentToken(token, now + ENROLMENT_TOKEN_LIFETIME)
+
+    async def join(
+        self,
+        session: AsyncSession,
+        *,
+        token: str,
+        public_key: str,
+        signature: str,
+        facts: NodeFacts,
+        name: str | None = None,
+    ) -> Joined:
+        """Enrol a machine with a one-time token and a proof that it holds its key.
+
+        Raises EnrolmentTokenInvalid, ProofInvalid, FactsInvalid, KeyInUse, NodeNameTaken, DeviceElsewhere,
+        SimulationRefused. After a refusal the caller rolls back, and the token is still good.
+        """
+        raw_key = proven_key(token, public_key, signature)
+        check_facts(facts)
+        simulated = facts.simulated or any(device.simulated for device in facts.devices)
+        if simulated and not self.allow_simulated:
+            raise SimulationRefused("This marketplace takes real machines only.")
+        now = self.clock.now()
+        permission = await repository.consume_token(session, _hash(token), now)
+        if permission is None:
+            raise EnrolmentTokenInvalid("The enrolment token is unknown, used or expired; ask for a new one.")
+        if await repository.key_is_used(session, raw_key):
+            raise KeyInUse(
+                "Another node has this key. Remove that node first, or let the agent make a new key."
+            )
+        findings = self.catalogue.findings(facts)
+        # A simulated node has nothing that could be verified later; a real one is looked at when it connects.
+        status = NodeStatus.VERIFIED if simulated and not findings else NodeStatus.PENDING
+        node_id = new_id("node")
+        values = {
+            "id": node_id,
+            "owner_id": permission.owner_id,
+            "region": permission.region,
+            "status": status,
+            "findings": findings,
+            "public_key": raw_key,
+            "simulated": simulated,
+            "enrolled_at": now,
+            **_facts_columns(facts),
+        }
+        node_name = await self._insert_named(
+            session, values, exact=permission.node_name, wanted=slug(name or facts.hostname)
+        )
+        await self._store_devices(session, node_id, facts)
+        return Joined(node_id, node_name, status)
+
+    async def _insert_named(
+        self, session: AsyncSession, values: dict[str, object], *, exact: str | None, wanted: str
+    ) -> str:
+        for _ in range(NAME_ATTEMPTS_MAX):
+            name = exact or free_name(wanted, await repository.names_like(session, wanted))
+            try:
+                async with session.begin_nested():
+                    await repository.insert_node(session, name=name, **values)
+            except IntegrityError as error:
+                if "uq_nodes_public_key" in str(error.orig):
+                    raise KeyInUse("Another node has this key.") from error
+                if "uq_nodes_name" not in str(error.orig):
+                    raise
+                if exact is not None:
+                    raise NodeNameTaken(f"There is a node called {exact}.", field="node_name") from error
+            else:
+                return name
+        raise NodeNameTaken(f"Too many machines called {wanted} join at once; choose a name.", field="name")
+
+    async def _store_devices(self, session: AsyncSession, node_id: str, facts: NodeFacts) -> None:
+        order = sorted(
+            enumerate(facts.devices), key=lambda item: item[1].uuid
+        )  # one lock order for everybody
+        for position, device in order:
+            model = self.catalogue.canonical(device.model, device.vram_mb) or device.model
+            if not await repository.upsert_device(
+                session, new_id("dev"), node_id, device, model=model, position=position
+            ):
+                raise DeviceElsewhere(
+                    f"GPU {device.uuid} is enrolled in another node. Remove it there first.", uuid=device.uuid
+                )
+        await repository.mark_absent(session, node_id, [device.uuid for device in facts.devices])
+
+    # --- owners ----------------------------------------------------------------------------------------
+
+    async def list_owned(
+        self, session: AsyncSession, owner_id: str, *, before_id: str | None, limit: int
+    ) -> list[NodeView]:
+        """A page of an owner's nodes, newest first."""
+        rows = await repository.owned_nodes(session, owner_id, before_id=before_id, limit=limit)
+        return await self._views(session, list(rows))
+
+    async def read_owned(self, session: AsyncSession, owner_id: str, node_id: str) -> NodeView:
+        """One node of this owner. Raises NodeNotFound."""
+        row = await repository.node(session, node_id, owner_id=owner_id)
+        if row is None:
+            raise NodeNotFound("There is no such node of yours.")
+        return (await self._views(session, [row]))[0]
+
+    async def remove(self, session: AsyncSession, owner_id: str, node_id: str) -> None:
+        """Remove a node; its name, key and devices are free again. Raises NodeNotFound, NodeBusy."""
+        row = await repository.node(session, node_id, owner_id=owner_id, lock=True)
+        if row is None:
+            raise NodeNotFound("There is no such node of yours.")
+        if await repository.running_jobs(session, [node_id]):
+            raise NodeBusy("Jobs run on this node. Pause its offer and remove the node when they have ended.")
+        now = self.clock.now()
+        await repository.disenrol_devices(session, node_id)
+        await repository.change_node(
+            session,
+            node_id,
+            status=NodeStatus.REMOVED,
+            liveness=Liveness.OFFLINE,
+            removed_at=now,
+            session_no=row.session_no + 1,  # whoever still holds its connection may write no more
+            **_closed_exposure(row, now),
+        )
+        await self.bus.publish(session, NodeRemoved(node_id=node_id))
+        await repository.bump_desired(session, node_id)
+
+    # --- reading for other modules -----------------------------------------------------------------------
+
+    async def view(self, session: AsyncSession, node_id: str, *, lock: bool = False) -> NodeView:
+        """One node with its devices; `lock` holds its row until commit. Raises NodeNotFound."""
+        row = await repository.node(session, node_id, lock=lock)
+        if row is None:
+            raise NodeNotFound("There is no such node.")
+        return (await self._views(session, [row]))[0]
+
+    async def _views(self, session: AsyncSession, rows: list[NodeRow]) -> list[NodeView]:
+        ids = [row.id for row in rows]
+        devices: dict[str, list[DeviceView]] = {node_id: [] for node_id in ids}
+        for device in await repository.devices_of(session, ids):
+            devices[device.node_id].append(
+                DeviceView(
+                    id=device.id,
+                    uuid=device.uuid,
+                    model=device.model,
+                    vram_gb=round(device.vram_mb / 1024),
+                    simulated=device.simulated,
+                    in_use=device.taken_as is not None,
+                )
+            )
+        jobs = await repository.running_jobs(session, ids)
+        now = self.clock.now()
+        return [_view(row, tuple(devices[row.id]), jobs.get(row.id, 0), now) for row in rows]
+
+    # --- gateway -----------------------------------------------------------------------------------------
+
+    async def identity(self, session: AsyncSession, node_id: str) -> NodeIdentity | None:
+        """Key and status of a node (removed ones too), or None for an unknown id."""
+        row = await repository.identity(session, node_id)
+        return None if row is None else NodeIdentity(row.public_key, NodeStatus(row.status))
+
+    async def record_connected(
+        self, session: AsyncSession, node_id: str, *, gateway_id: str, facts: NodeFacts, now: datetime
+    ) -> int:
+        """The node proved its key to this gateway: it is online, and only the session number answered may write.
+
+        Raises NodeNotFound, NodeWasRemoved, FactsInvalid, DeviceElsewhere.
+        """
+        check_facts(facts)
+        row = await repository.node(session, node_id, lock=True)
+        if row is None:
+            if await repository.identity(session, node_id) is None:
+                raise NodeNotFound("There is no such node.")
+            raise NodeWasRemoved("The owner removed this node.")
+        columns = _facts_columns(facts)
+        changed = any(columns[name] != getattr(row, name) for name in ("facts", "memory_mb", "cpus"))
+        simulated = facts.simulated or any(device.simulated for device in facts.devices)
+        findings = self.catalogue.findings(facts)
+        if simulated != row.simulated:
+            findings.append("The node joined as simulated and connects as real, or the other way round.")
+        status = NodeStatus.PENDING if findings else NodeStatus.VERIFIED
+        session_no = row.session_no + 1
+        was = Liveness(row.liveness)
+        began = row.online_since if was in (Liveness.ONLINE, Liveness.SUSPECT) else now
+        if changed:
+            await self._store_devices(session, node_id, facts)
+        await repository.change_node(
+            session,
+            node_id,
+            gateway_id=gateway_id,
+            session_no=session_no,
+            liveness=Liveness.ONLINE,
+            online_since=began or now,
+            last_seen_at=now,
+            status=status,
+            findings=findings,
+            **columns,
+        )
+        if changed or status != row.status:
+            await self.bus.publish(session, NodeFactsChanged(node_id=node_id))
+        if was is not Liveness.ONLINE:
+            await self._announce(session, node_id, was, Liveness.ONLINE, session_no, now)
+        return session_no
+
+    async def record_liveness(
+        self, session: AsyncSession, node_id: str, *, session_no: int, liveness: Liveness, at: datetime
+    ) -> bool:
+        """Write a change of liveness. False: a newer session has the node, and nothing was written."""
+        row = await repository.node(session, node_id, lock=True)
+        if row is None or row.session_no != session_no:
+            return False
+        was = Liveness(row.liveness)
+        if was is liveness:
+            return True
+        changes: dict[str, object] = {}
+        if liveness in (Liveness.ONLINE, Liveness.SUSPECT):
+            if was in (Liveness.OFFLINE, Liveness.LOST):
+                changes["online_since"] = at
+        else:
+            changes |= _closed_exposure(row, at)
+        if liveness is Liveness.ONLINE:
+            changes["last_seen_at"] = at
+        if liveness is Liveness.LOST and was is not Liveness.OFFLINE:
+            changes["losses"] = row.losses + 1
+        await repository.change_node(session, node_id, liveness=liveness, **changes)
+        await self._announce(session, node_id, was, liveness, session_no, at)
+        return True
+
+    async def record_left(
+        self, session: AsyncSession, node_id: str, *, session_no: int, at: datetime
+    ) -> bool:
+        """The node said goodbye with nothing running: offline, and no loss counted. False: stale session."""
+        return await self.record_liveness(
+            session, node_id, session_no=session_no, liveness=Liveness.OFFLINE, at=at
+        )
+
+    async def _announce(
+        self, session: AsyncSession, node_id: str, was: Liveness, now_is: Liveness, no: int, at: datetime
+    ) -> None:
+        await self.bus.publish(
+            session, NodeLivenessChanged(node_id=node_id, liveness=now_is, was=was, session_no=no, at=at)
+        )
+
+    async def bump_desired(self, session: AsyncSession, node_id: str) -> int:
+        """The node's desired state changes: its next version. Wakes gateways on `gp4u_node_desired` at commit."""
+        return await repository.bump_desired(session, node_id)
+
+    async def desired_version(self, session: AsyncSession, node_id: str) -> int:
+        """The version of the node's desired state."""
+        return await repository.desired_version(session, node_id)
+
+    async def nodes_of_gateway(self, session: AsyncSession, gateway_id: str) -> list[NodeSession]:
+        """Nodes that the database calls online or suspect and that this gateway held last."""
+        rows = await repository.live_sessions(session, gateway_id)
+        return [NodeSession(row.id, row.session_no, Liveness(row.liveness)) for row in rows]
+
+    async def gateway_seen(self, session: AsyncSession, gateway_id: str, now: datetime) -> None:
+        """The gateway lives. Say so at start and every few seconds."""
+        await repository.see_gateway(session, gateway_id, now)
+
+    async def orphans(
+        self, session: AsyncSession, *, silent_since: datetime, limit: int = ORPHANS_BATCH_MAX
+    ) -> list[NodeSession]:
+        """Nodes called online or suspect whose gateway has not been seen since `silent_since`."""
+        rows = await repository.orphaned_sessions(session, silent_since, limit)
+        return [NodeSession(row.id, row.session_no, Liveness(row.liveness)) for row in rows]
+
+    # --- devices -----------------------------------------------------------------------------------------
+
+    async def take_devices(
+        self, session: AsyncSession, node_id: str, *, model: str, gpus: int
+    ) -> list[TakenDevice]:
+        """Take `gpus` free devices of one model. Raises DevicesTaken (then the caller's savepoint rolls back)."""
+        taken = await repository.take_devices(
+            session, node_id, model=model, gpus=gpus, taken_as=new_id("take")
+        )
+        if len(taken) < gpus:
+            raise DevicesTaken(f"Only {len(taken)} of {gpus} GPUs were free.")
+        return taken
+
+    async def release_devices(self, session: AsyncSession, node_id: str, device_ids: list[str]) -> int:
+        """Free devices; harmless when they are free already. Answers how many were taken until now."""
+        return await repository.release_devices(session, node_id, device_ids)
+
+
+def _hash(token: str) -> bytes:
+    # 256 random bits need no slow hash: nothing can be guessed offline.
+    return hashlib.sha256(token.encode()).digest()
+
+
+def _facts_columns(facts: NodeFacts) -> dict[str, object]:
+    return {
+        "facts": facts.model_dump(mode="json", exclude={"disk_free_mb"}),
+        "cpus": facts.cpus,
+        "memory_mb": facts.memory_mb,
+        "disk_mb": facts.disk_free_mb,
+    }
+
+
+def _closed_exposure(row: NodeRow, at: datetime) -> dict[str, object]:
+    if row.online_since is None:
+        return {}
+    elapsed_ms = max(0, round((at - row.online_since).total_seconds() * 1000))
+    return {"online_ms": row.online_ms + elapsed_ms, "online_since": None}
+
+
+def _view(row: NodeRow, devices: tuple[DeviceView, ...], running_jobs: int, now: datetime) -> NodeView:
+    open_s = 0.0 if row.online_since is None else max(0.0, (now - row.online_since).total_seconds())
+    return NodeView(
+        id=row.id,
+        name=row.name,
+        owner_id=row.owner_id,
+        region=row.region,
+        status=NodeStatus(row.status),
+        liveness=Liveness(row.liveness),
+        simulated=row.simulated,
+        cpus=row.cpus,
+        memory_gb=row.memory_mb // 1024,
+        disk_gb=row.disk_mb // 1024,
+        cpu_model=str(row.facts.get("cpu_model", "")),
+        runtimes=dict(row.facts.get("runtimes", {})),
+        devices=devices,
+        losses=row.losses,
+        online_s=row.online_ms / 1000 + open_s,
+        running_jobs=running_jobs,
+        last_seen_at=row.last_seen_at,
+        enrolled_at=row.enrolled_at,
+        findings=tuple(row.findings),
+    )
