@@ -1,19 +1,14 @@
 """Request and response models of the market: offers, search, models."""
 
 from datetime import datetime
-from enum import StrEnum
 
 from gp4u_protocol.job_spec import Strict
 from pydantic import Field
 
+from gp4u_server.market.types import OfferState
+
 PRICE_MICROS_MIN = 1_000
 PRICE_MICROS_MAX = 1_000_000_000
-
-
-class OfferState(StrEnum):
-    LISTED = "listed"
-    PAUSED = "paused"
-    WITHDRAWN = "withdrawn"
 
 
 class OfferIn(Strict):
