@@ -1,0 +1,144 @@
+"""What becomes of a job when something happened to its placement. Pure: facts in, verdict out."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from gp4u_protocol.job_spec import Protection
+from gp4u_protocol.messages import ActualState
+
+from gp4u_server.catalyst.jobs.types import JobState, Outcome, PlacementState
+
+START_FAILURES_MAX = 3
+"""Starts that may fail in a row through the job's own doing before it is given up."""
+HOST_FAILURES_MAX = 8
+"""Starts in a row that may fail through hosts (never claimed, fetch broke off) before the job is given up."""
+RETRY_DELAYS_S = (1.0, 5.0, 15.0, 30.0, 60.0)
+QUEUE_WAIT_S_MAX = 86_400
+"""A job that never ran is given up after this long: an acknowledged job always ends."""
+STOP_OVERDUE_S = 90.0
+"""A stop that the node has not confirmed after this long (grace 30 s, final checkpoint) is taken as done."""
+
+HOST_FAULTS = frozenset({"not_claimed", "node_offline", "fetch_failed", "restore_failed", "agent_error"})
+"""Reasons of a failed start that say nothing about the job."""
+
+PLACEMENT_STATES: dict[ActualState, PlacementState] = {
+    ActualState.CLAIMED: PlacementState.CLAIMED,
+    ActualState.FETCHING: PlacementState.STARTING,
+    ActualState.RESTORING: PlacementState.STARTING,
+    ActualState.RUNNING: PlacementState.RUNNING,
+    ActualState.STOPPING: PlacementState.STOPPING,
+}
+"""Reported states in which a placement goes on. FROZEN is missing: the lease table knows better."""
+
+SENTENCES = {
+    "out_of_memory": "The job used more memory than it asked for and was ended. Ask for more in resources.memory_gb.",
+    "disk_full": "The job filled its disk and was ended. Ask for more in resources.disk_gb.",
+    "node_lost": "The node was lost and the job was submitted without protection.",
+    "start_failed": "The job could not be started, several times in a row.",
+    "duration_reached": "The job reached its longest duration and was stopped.",
+    "budget_reached": "The job reached its budget and was stopped.",
+    "wallet_empty": "The wallet ran dry, so the job was stopped after a final checkpoint.",
+    "by_renter": "Stopped by the renter.",
+    "no_capacity": "No node could take the job for a whole day.",
+    "not_claimed": "The node did not take the job in time.",
+}
+
+
+@dataclass(frozen=True)
+class JobFacts:
+    """What the verdict depends on."""
+
+    protection: Protection
+    has_run: bool
+    stop_reason: str | None
+    start_failures: int
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How the placement ended and where the job goes. `retry_after_s` is set when it is placed again."""
+
+    outcome: Outcome
+    state: JobState
+    reason: str | None = None
+    detail: str | None = None
+    retry_after_s: float | None = None
+    start_failures: int = 0
+    exclude_node: bool = False
+
+
+def retry_delay_s(failures: int) -> float:
+    """Back-off before attempt number `failures` + 1."""
+    return RETRY_DELAYS_S[min(failures, len(RETRY_DELAYS_S)) - 1] if failures > 0 else 0.0
+
+
+def after_exit(
+    facts: JobFacts, exit_code: int | None, signal: int | None, reason: str | None, detail: str | None
+) -> Verdict:
+    """The job's process ended by itself. Never a failover: another node would see the same."""
+    if exit_code == 0:
+        return Verdict(Outcome.DONE, JobState.DONE)
+    if facts.stop_reason is not None:
+        return Verdict(Outcome.STOPPED, JobState.STOPPED, facts.stop_reason, SENTENCES.get(facts.stop_reason))
+    if reason is None:
+        reason = f"signal_{signal}" if signal else f"exit_{exit_code}"
+    if detail is None:
+        ended = f"was ended by signal {signal}" if signal else f"exited with code {exit_code}"
+        detail = SENTENCES.get(reason, f"The command {ended}. Its output says more.")
+    return Verdict(Outcome.FAILED, JobState.FAILED, reason, detail)
+
+
+def after_stopped(facts: JobFacts, reason: str | None) -> Verdict:
+    """The node ended the job because it was told to."""
+    why = facts.stop_reason or reason or "by_platform"
+    return Verdict(Outcome.STOPPED, JobState.STOPPED, why, SENTENCES.get(why))
+
+
+def after_start_failed(facts: JobFacts, reason: str | None, detail: str | None) -> Verdict:
+    """It never ran here. Tried elsewhere with back-off; the job's own failures end it soon."""
+    if facts.stop_reason is not None:
+        return Verdict(
+            Outcome.START_FAILED, JobState.STOPPED, facts.stop_reason, SENTENCES.get(facts.stop_reason)
+        )
+    failures = facts.start_failures + 1
+    limit = HOST_FAILURES_MAX if reason in HOST_FAULTS else START_FAILURES_MAX
+    if failures >= limit:
+        said = detail or SENTENCES.get(reason or "", "")
+        return Verdict(
+            Outcome.START_FAILED,
+            JobState.FAILED,
+            "start_failed",
+            " ".join(part for part in (SENTENCES["start_failed"], said) if part),
+            start_failures=failures,
+        )
+    return Verdict(
+        Outcome.START_FAILED,
+        JobState.RECOVERING if facts.has_run else JobState.QUEUED,
+        retry_after_s=retry_delay_s(failures),
+        start_failures=failures,
+        exclude_node=True,
+    )
+
+
+def after_lost(facts: JobFacts) -> Verdict:
+    """The node's lease ran out."""
+    if facts.stop_reason is not None:
+        return Verdict(Outcome.LOST, JobState.STOPPED, facts.stop_reason, SENTENCES.get(facts.stop_reason))
+    if facts.protection is Protection.NONE:
+        return Verdict(Outcome.LOST, JobState.FAILED, "node_lost", SENTENCES["node_lost"])
+    return Verdict(
+        Outcome.LOST,
+        JobState.RECOVERING if facts.has_run else JobState.QUEUED,
+        retry_after_s=0.0,
+        start_failures=facts.start_failures,
+        exclude_node=True,
+    )
+
+
+def overdue(
+    now: datetime, *, created_at: datetime, started_at: datetime | None, duration_s_max: int
+) -> str | None:
+    """The reason for which the job must end now, if any."""
+    if started_at is not None:
+        return "duration_reached" if now >= started_at + timedelta(seconds=duration_s_max) else None
+    return "no_capacity" if now >= created_at + timedelta(seconds=QUEUE_WAIT_S_MAX) else None

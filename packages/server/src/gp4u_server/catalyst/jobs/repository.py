@@ -1,0 +1,188 @@
+"""Every query on jobs and placements. Rows that are modified are locked first: job, then placement."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import ColumnElement, func, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from gp4u_server.catalyst.jobs.models import Job, Placement
+from gp4u_server.catalyst.jobs.types import FINAL_JOB_STATES, JobState, PlacementState
+
+_LIVE = Placement.state != PlacementState.ENDED.value
+_OPEN = Job.state.not_in([state.value for state in FINAL_JOB_STATES])
+
+
+async def get_job(session: AsyncSession, job_id: str) -> Job | None:
+    """The row as it is now, unlocked."""
+    return await session.get(Job, job_id, populate_existing=True)
+
+
+async def lock_job(session: AsyncSession, job_id: str, *, skip_locked: bool = False) -> Job | None:
+    """The row, locked for this transaction. None when missing, or taken with `skip_locked`."""
+    statement = (
+        select(Job)
+        .where(Job.id == job_id)
+        .with_for_update(key_share=True, skip_locked=skip_locked)
+        .execution_options(populate_existing=True)
+    )
+    return (await session.scalars(statement)).one_or_none()
+
+
+async def lock_live_placement(session: AsyncSession, job: Job) -> Placement | None:
+    """The job's placement that has not ended; the caller holds the job's lock."""
+    return await _lock_placement(session, Placement.job_id == job.id, _LIVE)
+
+
+async def lock_placement(session: AsyncSession, placement_id: str) -> tuple[Job, Placement] | None:
+    """A placement and its job, both locked, the job first."""
+    job_id = await session.scalar(select(Placement.job_id).where(Placement.id == placement_id))
+    if job_id is None or (job := await lock_job(session, job_id)) is None:
+        return None
+    placement = await _lock_placement(session, Placement.id == placement_id)
+    return None if placement is None else (job, placement)
+
+
+async def _lock_placement(session: AsyncSession, *where: ColumnElement[bool]) -> Placement | None:
+    statement = (
+        select(Placement)
+        .where(*where)
+        .with_for_update(key_share=True)
+        .execution_options(populate_existing=True)
+    )
+    return (await session.scalars(statement)).one_or_none()
+
+
+async def placements_of(session: AsyncSession, job_id: str) -> Sequence[Placement]:
+    """All placements of a job, newest first."""
+    statement = (
+        select(Placement)
+        .where(Placement.job_id == job_id)
+        .order_by(Placement.epoch.desc())
+        .execution_options(populate_existing=True)
+    )
+    return (await session.scalars(statement)).all()
+
+
+async def newest_placements(
+    session: AsyncSession, job_ids: Sequence[str]
+) -> dict[str, tuple[Placement, int]]:
+    """Of each job its newest placement and how many it had."""
+    if not job_ids:
+        return {}
+    newest = (
+        select(Placement.job_id, func.max(Placement.epoch).label("epoch"), func.count().label("count"))
+        .where(Placement.job_id.in_(job_ids))
+        .group_by(Placement.job_id)
+        .subquery()
+    )
+    statement = (
+        select(Placement, newest.c.count)
+        .join(newest, (newest.c.job_id == Placement.job_id) & (newest.c.epoch == Placement.epoch))
+        .execution_options(populate_existing=True)
+    )
+    return {
+        placement.job_id: (placement, count)
+        for placement, count in (await session.execute(statement)).tuples()
+    }
+
+
+async def live_on_node(session: AsyncSession, node_id: str) -> Sequence[tuple[Job, Placement]]:
+    """What a node should run, unlocked."""
+    statement = (
+        select(Job, Placement)
+        .join(Placement, Placement.job_id == Job.id)
+        .where(Placement.node_id == node_id, _LIVE)
+        .order_by(Placement.id)
+        .execution_options(populate_existing=True)
+    )
+    return [(job, placement) for job, placement in (await session.execute(statement)).tuples()]
+
+
+async def page_of_jobs(
+    session: AsyncSession,
+    renter_id: str | None,
+    states: Sequence[JobState],
+    before_id: str | None,
+    limit: int,
+) -> Sequence[Job]:
+    """Jobs newest first; of everybody when `renter_id` is None."""
+    statement = select(Job).order_by(Job.id.desc()).limit(limit).execution_options(populate_existing=True)
+    if renter_id is not None:
+        statement = statement.where(Job.renter_id == renter_id)
+    if states:
+        statement = statement.where(Job.state.in_([state.value for state in states]))
+    if before_id is not None:
+        statement = statement.where(Job.id < before_id)
+    return (await session.scalars(statement)).all()
+
+
+async def due_jobs(session: AsyncSession, limit: int) -> list[str]:
+    """Ids of jobs that wait for a placement and whose time has come. Recovering ones go first."""
+    statement = (
+        select(Job.id)
+        .where(
+            Job.state.in_([JobState.RECOVERING.value, JobState.QUEUED.value]),
+            Job.next_attempt_at <= func.now(),
+        )
+        .order_by(Job.state.desc(), Job.next_attempt_at)
+        .limit(limit)
+    )
+    return list((await session.scalars(statement)).all())
+
+
+async def next_due_in_s(session: AsyncSession) -> float | None:
+    """Seconds until the next job becomes due; None when none waits."""
+    statement = text(
+        "SELECT extract(epoch FROM min(next_attempt_at) - clock_timestamp()) FROM jobs "
+        "WHERE state IN ('queued', 'recovering')"
+    )
+    seconds = await session.scalar(statement)
+    return None if seconds is None else float(seconds)
+
+
+async def overdue_jobs(session: AsyncSession, queue_wait_s_max: float, limit: int) -> list[str]:
+    """Open jobs that reached their longest duration, or never ran and waited too long."""
+    statement = (
+        select(Job.id)
+        .where(
+            _OPEN,
+            Job.stop_reason.is_(None),
+            text(
+                "clock_timestamp() >= CASE WHEN started_at IS NOT NULL"
+                " THEN started_at + make_interval(secs => (spec->>'duration_s_max')::float8)"
+                " ELSE created_at + make_interval(secs => :wait) END"
+            ).bindparams(wait=queue_wait_s_max),
+        )
+        .limit(limit)
+    )
+    return list((await session.scalars(statement)).all())
+
+
+async def unclaimed_placements(session: AsyncSession, after_s: float, limit: int) -> list[str]:
+    """Placements offered longer ago than `after_s` that no node has claimed."""
+    statement = (
+        select(Placement.id)
+        .where(
+            Placement.state == PlacementState.OFFERED.value,
+            text("placements.created_at < clock_timestamp() - make_interval(secs => :after)").bindparams(
+                after=after_s
+            ),
+        )
+        .limit(limit)
+    )
+    return list((await session.scalars(statement)).all())
+
+
+async def overdue_stops(session: AsyncSession, after_s: float, limit: int) -> list[str]:
+    """Placements told to stop longer ago than `after_s` that have not ended."""
+    statement = (
+        select(Placement.id)
+        .where(
+            _LIVE,
+            text("stop_requested_at < clock_timestamp() - make_interval(secs => :after)").bindparams(
+                after=after_s
+            ),
+        )
+        .limit(limit)
+    )
+    return list((await session.scalars(statement)).all())
