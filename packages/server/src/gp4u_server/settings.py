@@ -41,3 +41,10 @@ class Settings(BaseSettings):
     billing_period_s: int = Field(default=60, ge=1, description="how often running time is posted")
     currency: str = "USD"
     log_level: str = "INFO"
+
+    # Rates are per minute. They are wide enough for the demo and for load tests from one address.
+    requests_per_minute: int = Field(default=60_000, ge=1, description="of one account, or of one address")
+    sign_ins_per_minute: int = Field(default=300, ge=1, description="attempts from one address")
+    failed_sign_ins_per_minute: int = Field(default=10, ge=1, description="attempts on one account")
+    registrations_per_minute: int = Field(default=120, ge=1, description="new accounts from one address")
+    body_bytes_max: int = Field(default=1 << 20, ge=1024, description="of a request; some routes differ")

@@ -39,7 +39,7 @@ class TokensOut(Strict):
 
     access_token: str
     refresh_token: str
-    token_type: str = "bearer"
+    token_type: str = "bearer"  # noqa: S105 - the name of a scheme, not a secret
     expires_in_s: int
     user: UserOut
 
