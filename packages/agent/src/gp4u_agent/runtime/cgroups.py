@@ -1,0 +1,256 @@
+"""Control groups of one job, version 2 where the controllers are there, version 1 where they are not.
+
+Each *purpose* (freeze, memory, pids, cpu) takes the best hierarchy this process may write. Nothing is assumed: every
+limit is read back, and a purpose that does not work is simply absent from `purposes`, so that its owner falls back.
+"""
+
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_V1_CONTROLLERS = {"freeze": "freezer", "memory": "memory", "pids": "pids", "cpu": "cpu"}
+_V2_CONTROLLERS = {"memory": "memory", "pids": "pids", "cpu": "cpu"}
+_CPU_PERIOD_US = 100_000
+_PARENT = "gp4u"
+
+
+@dataclass(frozen=True)
+class Hierarchy:
+    """One mounted hierarchy and where in it our groups go."""
+
+    version: int
+    base: Path
+    purposes: frozenset[str]
+
+
+@dataclass
+class JobCgroups:
+    """The groups of one job: purpose → its folder."""
+
+    folders: dict[str, Path] = field(default_factory=dict)
+    versions: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def purposes(self) -> frozenset[str]:
+        return frozenset(self.folders)
+
+    def enter(self) -> None:
+        """Move the calling process into every group. For the child, between fork and exec."""
+        for folder in dict.fromkeys(self.folders.values()):
+            (folder / "cgroup.procs").write_text(str(os.getpid()))
+
+    def pids(self) -> list[int]:
+        """Processes in the group, or none where there is no group."""
+        folder = self.folders.get("freeze") or next(iter(self.folders.values()), None)
+        if folder is None:
+            return []
+        try:
+            return [int(line) for line in (folder / "cgroup.procs").read_text().split()]
+        except OSError:
+            return []
+
+    def freeze(self) -> bool:
+        """Ask for the freeze; True once the kernel says that everything in the group stands still."""
+        folder = self.folders["freeze"]
+        if self.versions["freeze"] == 2:
+            (folder / "cgroup.freeze").write_text("1")
+            return _key(folder / "cgroup.events", "frozen") == 1 or not self.pids()
+        (folder / "freezer.state").write_text("FROZEN")
+        return (folder / "freezer.state").read_text().strip() == "FROZEN"
+
+    def thaw(self) -> None:
+        folder = self.folders["freeze"]
+        if self.versions["freeze"] == 2:
+            (folder / "cgroup.freeze").write_text("0")
+        else:
+            (folder / "freezer.state").write_text("THAWED")
+
+    def kill_all(self) -> None:
+        """SIGKILL to everything in the group at once, where the kernel can; frozen tasks of version 1 die at the thaw."""
+        for purpose, folder in self.folders.items():
+            if self.versions[purpose] == 2 and (folder / "cgroup.kill").exists():
+                (folder / "cgroup.kill").write_text("1")
+                return
+
+    def limit(self, *, memory_bytes: int, pids_max: int, cpus: int) -> dict[str, str]:
+        """Set the limits of the purposes that are here, and what the kernel then says they are."""
+        if "memory" in self.folders:
+            folder = self.folders["memory"]
+            if self.versions["memory"] == 2:
+                _write(folder / "memory.max", memory_bytes)
+                _write_if_there(folder / "memory.swap.max", 0)
+                _write_if_there(folder / "memory.oom.group", 1)
+            else:
+                _write(folder / "memory.limit_in_bytes", memory_bytes)
+                _write_if_there(folder / "memory.memsw.limit_in_bytes", memory_bytes)
+        if "pids" in self.folders:
+            _write(self.folders["pids"] / "pids.max", pids_max)
+        if "cpu" in self.folders:
+            folder = self.folders["cpu"]
+            if self.versions["cpu"] == 2:
+                (folder / "cpu.max").write_text(f"{cpus * _CPU_PERIOD_US} {_CPU_PERIOD_US}")
+            else:
+                _write(folder / "cpu.cfs_period_us", _CPU_PERIOD_US)
+                _write(folder / "cpu.cfs_quota_us", cpus * _CPU_PERIOD_US)
+        return self.read_back()
+
+    def read_back(self) -> dict[str, str]:
+        """The limits in force, by purpose."""
+        names = {
+            ("memory", 2): "memory.max",
+            ("memory", 1): "memory.limit_in_bytes",
+            ("pids", 2): "pids.max",
+            ("pids", 1): "pids.max",
+            ("cpu", 2): "cpu.max",
+            ("cpu", 1): "cpu.cfs_quota_us",
+        }
+        return {
+            purpose: (folder / names[purpose, self.versions[purpose]]).read_text().strip()
+            for purpose, folder in self.folders.items()
+            if (purpose, self.versions[purpose]) in names
+        }
+
+    def memory_bytes(self) -> int | None:
+        """Memory in use without the page cache that the kernel would give back; None without a memory group."""
+        folder = self.folders.get("memory")
+        if folder is None:
+            return None
+        total, cache = (
+            ("memory.current", "inactive_file")
+            if self.versions["memory"] == 2
+            else ("memory.usage_in_bytes", "total_inactive_file")
+        )
+        try:
+            return max(0, int((folder / total).read_text()) - _key(folder / "memory.stat", cache))
+        except OSError:
+            return None
+
+    def out_of_memory_kills(self) -> int:
+        """How often the kernel killed a process of the job for memory."""
+        folder = self.folders.get("memory")
+        if folder is None:
+            return 0
+        return _key(
+            folder / ("memory.events" if self.versions["memory"] == 2 else "memory.oom_control"), "oom_kill"
+        )
+
+    def remove(self) -> None:
+        """Delete the groups; they must be empty, which takes the kernel a moment after the last exit."""
+        deadline = time.monotonic() + 2
+        for folder in dict.fromkeys(self.folders.values()):
+            while folder.exists():
+                try:
+                    folder.rmdir()
+                except OSError:
+                    if time.monotonic() > deadline:
+                        break
+                    time.sleep(0.02)
+        self.folders.clear()
+
+
+def hierarchies() -> list[Hierarchy]:
+    """What is mounted here, version 2 first."""
+    own_paths: dict[str, str] = {}
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        for controller in controllers.split(","):
+            own_paths[controller] = path
+    found: list[Hierarchy] = []
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        _, mount_point, kind, options, *_ = line.split()
+        mount = Path(mount_point.replace("\\040", " "))
+        if kind == "cgroup2":
+            # Limits can be set below a group only if it hands its controllers down, so the mount's root is tried first.
+            for base in dict.fromkeys((mount, mount / own_paths.get("", "/").lstrip("/"))):
+                if os.access(base, os.W_OK):
+                    controllers = (base / "cgroup.controllers").read_text().split()
+                    purposes = {p for p, c in _V2_CONTROLLERS.items() if c in controllers}
+                    found.insert(0, Hierarchy(2, base, frozenset(purposes | {"freeze"})))
+                    break
+        elif kind == "cgroup":
+            names = options.split(",")
+            purposes = {p for p, c in _V1_CONTROLLERS.items() if c in names}
+            own = next((own_paths[n] for n in names if n in own_paths), "/")
+            base = mount / own.lstrip("/")
+            base = base if base.is_dir() else mount
+            if purposes and os.access(base, os.W_OK):
+                found.append(Hierarchy(1, base, frozenset(purposes)))
+    return found
+
+
+def create(name: str, *, prefer_version: int | None = None) -> JobCgroups:
+    """Groups called `name` for every purpose that works here; possibly none. Never raises for a missing right."""
+    groups = JobCgroups()
+    ordered = sorted(hierarchies(), key=lambda h: h.version != prefer_version) if prefer_version else hierarchies()
+    for hierarchy in ordered:
+        wanted = hierarchy.purposes - groups.purposes
+        if not wanted:
+            continue
+        parent = hierarchy.base / _PARENT
+        folder = parent / name
+        try:
+            parent.mkdir(exist_ok=True)
+            if hierarchy.version == 2:
+                for purpose in wanted & _V2_CONTROLLERS.keys():
+                    for group in (hierarchy.base, parent):
+                        (group / "cgroup.subtree_control").write_text(f"+{_V2_CONTROLLERS[purpose]}")
+            folder.mkdir(exist_ok=True)
+        except OSError:
+            wanted = wanted & {"freeze"} if folder.is_dir() else frozenset()
+        for purpose in wanted:
+            if _usable(folder, purpose, hierarchy.version):
+                groups.folders[purpose] = folder
+                groups.versions[purpose] = hierarchy.version
+        if folder not in groups.folders.values() and folder.is_dir():
+            folder.rmdir()
+    return groups
+
+
+def find(name: str) -> JobCgroups:
+    """The groups that an earlier process made under this name."""
+    groups = JobCgroups()
+    for hierarchy in hierarchies():
+        folder = hierarchy.base / _PARENT / name
+        for purpose in hierarchy.purposes - groups.purposes:
+            if folder.is_dir() and _usable(folder, purpose, hierarchy.version):
+                groups.folders[purpose] = folder
+                groups.versions[purpose] = hierarchy.version
+    return groups
+
+
+def _usable(folder: Path, purpose: str, version: int) -> bool:
+    names = {
+        ("freeze", 2): "cgroup.freeze",
+        ("freeze", 1): "freezer.state",
+        ("memory", 2): "memory.max",
+        ("memory", 1): "memory.limit_in_bytes",
+        ("pids", 2): "pids.max",
+        ("pids", 1): "pids.max",
+        ("cpu", 2): "cpu.max",
+        ("cpu", 1): "cpu.cfs_quota_us",
+    }
+    return os.access(folder / names[purpose, version], os.W_OK)
+
+
+def _key(file: Path, name: str) -> int:
+    try:
+        for line in file.read_text().splitlines():
+            key, _, value = line.partition(" ")
+            if key == name:
+                return int(value)
+    except (OSError, ValueError):
+        return 0
+    return 0
+
+
+def _write(file: Path, value: int) -> None:
+    file.write_text(str(value))
+
+
+def _write_if_there(file: Path, value: int) -> None:
+    if file.exists():
+        try:
+            _write(file, value)
+        except OSError:
+            return

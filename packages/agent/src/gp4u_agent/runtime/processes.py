@@ -1,0 +1,78 @@
+"""Reading /proc: the tree below a process, what it uses, whether it can run."""
+
+import os
+import signal
+from typing import NamedTuple
+
+CLOCK_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_STOPPED = frozenset("TtZX")  # stopped, traced, zombie, dead: cannot run
+
+
+class Stat(NamedTuple):
+    """The fields of /proc/<pid>/stat that we need."""
+
+    pid: int
+    state: str
+    parent: int
+    cpu_seconds: float
+    started_ticks: int
+    memory_bytes: int
+
+
+def read_stat(pid: int) -> Stat | None:
+    """The process's state now, or None when it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            text = file.read().decode("ascii", "replace")
+    except OSError:
+        return None
+    fields = text[text.rindex(")") + 2 :].split()
+    return Stat(
+        pid=pid,
+        state=fields[0],
+        parent=int(fields[1]),
+        cpu_seconds=(int(fields[11]) + int(fields[12])) / CLOCK_TICKS_PER_S,
+        started_ticks=int(fields[19]),
+        memory_bytes=int(fields[21]) * PAGE_BYTES,
+    )
+
+
+def alive(pid: int, started_ticks: int) -> bool:
+    """Whether this very process (not a later one with its number) still exists and is no zombie."""
+    found = read_stat(pid)
+    return found is not None and found.started_ticks == started_ticks and found.state not in "ZX"
+
+
+def descendants(root: int) -> list[Stat]:
+    """Every process below `root`, without `root` itself."""
+    children: dict[int, list[Stat]] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit() and (found := read_stat(int(name))) is not None:
+            children.setdefault(found.parent, []).append(found)
+    below: list[Stat] = []
+    queue = [root]
+    while queue:
+        for child in children.get(queue.pop(), []):
+            below.append(child)
+            queue.append(child.pid)
+    return below
+
+
+def send(pids: list[int], number: signal.Signals) -> None:
+    """The signal to each; those already gone are none of our concern."""
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except (ProcessLookupError, PermissionError):
+            continue
+
+
+def all_stopped(stats: list[Stat]) -> bool:
+    """Whether none of them can run."""
+    return all(found.state in _STOPPED for found in stats)
+
+
+def exists(stats: list[Stat]) -> list[Stat]:
+    """Those that are more than a zombie."""
+    return [found for found in stats if found.state not in "ZX"]
