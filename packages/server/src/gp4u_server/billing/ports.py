@@ -1,0 +1,40 @@
+"""What billing needs from outside."""
+
+from typing import Protocol
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from gp4u_server.accounts.types import Role
+from gp4u_server.billing.types import PaymentIntent, PaymentOutcome
+
+
+class PaymentProvider(Protocol):
+    """Brings money in. `sandbox` in the demo; a card processor later."""
+
+    @property
+    def name(self) -> str:
+        """Names the outside account, `world:<name>`."""
+        ...
+
+    async def charge(self, intent: PaymentIntent) -> PaymentOutcome:
+        """Take the money, at most once per `intent.id`: the same id is always answered alike.
+
+        Raises PaymentUnavailable when no answer was had; whether money moved is then unknown.
+        """
+        ...
+
+
+class People(Protocol):
+    """Which roles somebody holds (accounts has it)."""
+
+    async def roles_of(self, session: AsyncSession, user_id: str) -> frozenset[Role]:
+        """The roles; empty for somebody unknown."""
+        ...
+
+
+class JobLock(Protocol):
+    """Locks a job before its meter, so that postings and reports of one job take their locks in the same order."""
+
+    async def lock_job(self, session: AsyncSession, job_id: str) -> None:
+        """Lock the job's row until the transaction ends."""
+        ...
