@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
@@ -27,7 +27,8 @@ class Program:
 
     Attributes:
         uid, gid: run as this user instead of ours (only root can).
-        stop_signal: asks for a clean end; also what the kernel sends it when we die without a word.
+        stop_signal: asks for a clean end.
+        death_signal: what the kernel sends it when we die without a word; the stop signal unless given.
         pass_fds: descriptors that it inherits.
     """
 
@@ -38,6 +39,7 @@ class Program:
     uid: int | None = None
     gid: int | None = None
     stop_signal: signal.Signals = signal.SIGTERM
+    death_signal: signal.Signals | None = None
     pass_fds: Sequence[int] = field(default=())
 
 
@@ -57,23 +59,29 @@ def dies_with_parent(parent_pid: int, death_signal: signal.Signals) -> Callable[
     return ask_kernel
 
 
-def start(program: Program, output: IO[bytes]) -> "subprocess.Popen[bytes]":
-    """Start `program` in a session of its own (a terminal's Ctrl-C reaches only us), output into `output`."""
+def popen_arguments(program: Program) -> dict[str, Any]:
+    """Keyword arguments for `subprocess.Popen` and its asyncio twin.
+
+    The program gets a session of its own, so that a terminal's Ctrl-C reaches only us.
+    """
     as_user = program.uid is not None
-    return subprocess.Popen(
-        list(program.argv),
-        cwd=program.cwd,
-        env=None if program.environment is None else dict(program.environment),
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=subprocess.STDOUT,
-        user=program.uid,
-        group=program.gid,
-        extra_groups=[] if as_user else None,
-        start_new_session=True,
-        pass_fds=tuple(program.pass_fds),
-        preexec_fn=dies_with_parent(os.getpid(), program.stop_signal),
-    )
+    return {
+        "cwd": program.cwd,
+        "env": None if program.environment is None else dict(program.environment),
+        "stdin": subprocess.DEVNULL,
+        "stderr": subprocess.STDOUT,
+        "user": program.uid,
+        "group": program.gid,
+        "extra_groups": [] if as_user else None,
+        "start_new_session": True,
+        "pass_fds": tuple(program.pass_fds),
+        "preexec_fn": dies_with_parent(os.getpid(), program.death_signal or program.stop_signal),
+    }
+
+
+def start(program: Program, output: IO[bytes]) -> "subprocess.Popen[bytes]":
+    """Start `program` with its output going into `output`."""
+    return subprocess.Popen(list(program.argv), stdout=output, **popen_arguments(program))
 
 
 def stop(process: "subprocess.Popen[bytes]", stop_signal: signal.Signals, timeout_s: float = 20.0) -> None:

@@ -1,0 +1,272 @@
+"""What `gp4u up` starts, in which order, with which environment. No process is started here."""
+
+import asyncio
+import ipaddress
+import json
+import os
+import signal
+import socket
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from gp4u_server.embedded.postgres import PreparedPostgres
+from gp4u_server.embedded.program import Program
+from gp4u_server.embedded.valkey import PreparedValkey
+from gp4u_server.supervisor import proxy
+from gp4u_server.supervisor.child import Part
+from gp4u_server.supervisor.errors import OptionsConflict, PortTaken
+from gp4u_server.supervisor.folder import DataFolder
+
+# What a demo agent must not see: it stands for a stranger's machine.
+_SERVER_SECRETS = ("DATABASE_URL", "GP4U_DATABASE_URL", "REDIS_URL", "GP4U_REDIS_URL", "GP4U_SECRETS_DIR")
+
+
+@dataclass(frozen=True)
+class UpOptions:
+    """The options of `gp4u up`."""
+
+    host: str
+    port: int
+    data: Path
+    demo: bool
+
+    def check(self, *, demo_data: bool) -> None:
+        """Raises OptionsConflict for demo accounts, whose password everybody knows, on a public address."""
+        if is_loopback(self.host) or not (self.demo or demo_data):
+            return
+        if self.demo:
+            raise OptionsConflict(
+                f"--demo makes accounts whose password everybody knows, so it only serves this machine, and "
+                f"{self.host} can be reached from others. Leave out --host, or leave out --demo."
+            )
+        raise OptionsConflict(
+            f"The data folder {self.data} holds demo accounts, whose password everybody knows, and {self.host} can be "
+            "reached from other machines. Choose a fresh folder with --data for a public marketplace."
+        )
+
+    @property
+    def public_url(self) -> str:
+        """The address that people and agents use."""
+        given = os.environ.get("GP4U_PUBLIC_URL")
+        if given:
+            return given.rstrip("/")
+        host = self.host
+        if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+            host = socket.getfqdn()
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Loopback ports behind the public one; the same for as long as the supervisor lives."""
+
+    api: int
+    gateway: int
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_port(host: str, port: int) -> None:
+    """Raises PortTaken when somebody listens there, OptionsConflict when we may not use the address."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except PermissionError:
+            raise OptionsConflict(
+                f"Port {port} is reserved for the system administrator. Choose one above 1023 with --port."
+            ) from None
+        except socket.gaierror:
+            raise OptionsConflict(f"--host {host} is not an address of this machine.") from None
+        except OSError as error:
+            raise PortTaken(
+                f"Port {port} on {host} cannot be used: {(error.strerror or str(error)).lower()}. Another program, "
+                f"perhaps another GP4U, listens there. Stop it, or choose another one: gp4u up --port {port + 1}"
+            ) from None
+
+
+def environment(
+    options: UpOptions, folder: DataFolder, *, database_url: str, redis_url: str, base: Mapping[str, str]
+) -> dict[str, str]:
+    """The environment of our own processes (see gp4u_server.settings)."""
+    own = {
+        "DATABASE_URL": database_url,
+        "REDIS_URL": redis_url,
+        "GP4U_PUBLIC_URL": options.public_url,
+        "GP4U_SECRETS_DIR": str(folder.secrets),
+        "GP4U_DEMO": "true" if options.demo else "false",
+        "GP4U_DEMO_SOCKET": str(folder.demo_socket),
+        "PYTHONUNBUFFERED": "1",
+    }
+    if not base.get("S3_ENDPOINT"):
+        own.setdefault("GP4U_OBJECT_STORE_DIR", base.get("GP4U_OBJECT_STORE_DIR", str(folder.objects)))
+    return {**base, **own}
+
+
+def agent_environment(base: Mapping[str, str]) -> dict[str, str]:
+    """`base` without what would let a job on a demo node reach our database, cache or store."""
+    return {
+        name: value
+        for name, value in base.items()
+        if name not in _SERVER_SECRETS and not name.startswith("S3_")
+    }
+
+
+def platform_parts(
+    options: UpOptions, folder: DataFolder, ports: Ports, env: Mapping[str, str]
+) -> list[list[Part]]:
+    """Our processes in waves: a wave starts when the one before it is ready."""
+
+    def ours(
+        name: str, title: str, *arguments: str, ready: Callable[[], Awaitable[bool]] | None = None
+    ) -> Part:
+        program = Program(name, [sys.executable, "-m", *arguments], folder.run, env)
+        return Part(program, title, ready) if ready else Part(program, title)
+
+    listen = ["--host", "127.0.0.1", "--port"]
+    celery = ["celery", "--app", "gp4u_server.worker.app:app"]
+    proxy_file = folder.run / "caddy.json"
+    proxy_file.write_text(
+        json.dumps(
+            proxy.configuration(
+                host=options.host,
+                port=options.port,
+                api_port=ports.api,
+                gateway_port=ports.gateway,
+                storage=folder.root / "caddy",
+            )
+        )
+    )
+    caddy = Program(
+        "caddy",
+        [str(proxy.program_path()), "run", "--config", str(proxy_file)],
+        folder.run,
+        agent_environment(env) | {"XDG_CONFIG_HOME": str(folder.run), "XDG_DATA_HOME": str(folder.run)},
+    )
+    waves = [
+        [
+            ours(
+                "api",
+                "API",
+                "gp4u_server.api",
+                *listen,
+                str(ports.api),
+                ready=answers(f"http://127.0.0.1:{ports.api}/readiness"),
+            ),
+            ours(
+                "gateway",
+                "gateway",
+                "gp4u_server.gateway",
+                *listen,
+                str(ports.gateway),
+                ready=answers(f"http://127.0.0.1:{ports.gateway}/readiness"),
+            ),
+            ours("controller", "controller", "gp4u_server.controller"),
+            ours("worker", "worker", *celery, "worker", "--loglevel=INFO", "--concurrency=1"),
+            ours(
+                "beat",
+                "beat",
+                *celery,
+                "beat",
+                "--loglevel=INFO",
+                f"--schedule={folder.run / 'beat-schedule'}",
+                "--pidfile=",
+            ),
+            Part(caddy, "public port", answers(_reachable(options) + "/health")),
+        ],
+    ]
+    return [[part for part in wave if _present(part)] for wave in waves]  # TODO remove
+
+
+def _present(part: Part) -> bool:
+    argv = list(part.program.argv)
+    if "-m" not in argv:
+        return find_spec("gp4u_server.api.__main__") is not None
+    module = argv[argv.index("-m") + 1]
+    return find_spec("gp4u_server.worker.app" if module == "celery" else module + ".__main__") is not None
+
+
+def demo_part(folder: DataFolder, env: Mapping[str, str], lifeline: int) -> Part:
+    """The demo fleet's own process; it hands the lifeline on to its agents."""
+    program = Program(
+        "fleet",
+        [sys.executable, "-m", "gp4u_server.demo.fleet", "--data", str(folder.root)],
+        folder.run,
+        {**env, "GP4U_LIFELINE_FD": str(lifeline)},
+        death_signal=signal.SIGKILL,
+        pass_fds=[lifeline],
+    )
+    return Part(program, "demo fleet", fleet_is_ready(folder.demo_socket), ready_timeout_s=90.0)
+
+
+def postgres_part(prepared: PreparedPostgres) -> Part:
+    """The embedded database."""
+
+    async def ready() -> bool:
+        return await asyncio.to_thread(prepared.is_ready)
+
+    return Part(prepared.program, "database", ready, stop_timeout_s=30.0)
+
+
+def valkey_part(prepared: PreparedValkey) -> Part:
+    """The embedded cache and broker."""
+
+    async def ready() -> bool:
+        return await asyncio.to_thread(prepared.is_ready)
+
+    return Part(prepared.program, "cache", ready, ready_timeout_s=20.0)
+
+
+def answers(url: str) -> Callable[[], Awaitable[bool]]:
+    """Whether a GET of `url` answers 200."""
+
+    def get() -> bool:
+        try:
+            with urllib.request.urlopen(url, timeout=2) as response:  # noqa: S310 - our own address
+                return bool(response.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    async def ready() -> bool:
+        return await asyncio.to_thread(get)
+
+    return ready
+
+
+def fleet_is_ready(path: Path) -> Callable[[], Awaitable[bool]]:
+    """Whether the fleet says on its socket that every node is enrolled, online and listed."""
+
+    async def ready() -> bool:
+        try:
+            reader, writer = await asyncio.open_unix_connection(str(path))
+        except OSError:
+            return False
+        try:
+            writer.write(b'{"do": "ready"}\n')
+            answer = json.loads(await asyncio.wait_for(reader.readline(), 2))
+            return bool(answer.get("ready"))
+        except (OSError, ValueError, TimeoutError):
+            return False
+        finally:
+            writer.close()
+
+    return ready
+
+
+def _reachable(options: UpOptions) -> str:
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(options.host, options.host)  # noqa: S104
+    return f"http://{f'[{host}]' if ':' in host else host}:{options.port}"

@@ -1,0 +1,143 @@
+"""What a start tells the person who waits: lines while it works, one panel at the end. Or JSON for a program."""
+
+import json
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import IO, Any, Protocol
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.status import Status
+from rich.table import Table
+from rich.text import Text
+
+DEMO_PASSWORD = "demo-gp4u"  # noqa: S105 - everybody may know it: it exists on loopback addresses only
+DEMO_ACCOUNTS = ("renter@gp4u.demo", "owner@gp4u.demo", "operator@gp4u.demo", "admin@gp4u.demo")
+
+
+class Progress(Protocol):
+    """Hears how the start goes."""
+
+    def step(self, title: str) -> None:
+        """Work on `title` begins; what was begun before is done."""
+
+    def note(self, text: str) -> None:
+        """Something worth knowing that is no step."""
+
+    def ready(self, summary: dict[str, Any]) -> None:
+        """Everything runs."""
+
+    def stopping(self) -> None:
+        """Everything is being stopped."""
+
+
+@dataclass
+class TerminalProgress:
+    """For people: a spinner in a terminal, plain lines elsewhere."""
+
+    console: Console = field(default_factory=lambda: Console(highlight=False))
+    detached: bool = False
+    _status: Status | None = None
+    _title: str | None = None
+    _began: float = 0.0
+
+    def step(self, title: str) -> None:
+        self._done()
+        self._title, self._began = title, time.monotonic()
+        if self.console.is_terminal:
+            self._status = self.console.status(f"{title} …")
+            self._status.start()
+
+    def note(self, text: str) -> None:
+        self.console.print(f"  {text}", style="yellow")
+
+    def ready(self, summary: dict[str, Any]) -> None:
+        self._done()
+        self.console.print(panel(summary, detached=self.detached))
+
+    def stopping(self) -> None:
+        self._done(quietly=True)
+        self.console.print("Stopping …")
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        self._done(quietly=True)
+
+    def _done(self, *, quietly: bool = False) -> None:
+        if self._status is not None:
+            self._status.stop()
+            self._status = None
+        if self._title is not None and not quietly:
+            took_s = time.monotonic() - self._began
+            self.console.print(Text.assemble(("✓ ", "green"), self._title, (f"  {took_s:.1f} s", "dim")))
+        self._title = None
+
+
+@dataclass
+class JsonProgress:
+    """For programs: one JSON object when everything runs, nothing before."""
+
+    def step(self, title: str) -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        print(text, file=sys.stderr)  # noqa: T201
+
+    def ready(self, summary: dict[str, Any]) -> None:
+        print(json.dumps(summary, indent=2), flush=True)  # noqa: T201
+
+    def stopping(self) -> None:
+        pass
+
+
+@dataclass
+class PipeProgress:
+    """For `gp4u up --detach`: the detached supervisor tells the command in front, which prints and leaves."""
+
+    pipe: IO[str]
+
+    def step(self, title: str) -> None:
+        self._tell("step", title)
+
+    def note(self, text: str) -> None:
+        self._tell("note", text)
+
+    def ready(self, summary: dict[str, Any]) -> None:
+        self._tell("ready", summary)
+
+    def failed(self, message: str, exit_code: int) -> None:
+        """The start ended without success."""
+        self._tell("failed", {"message": message, "exit_code": exit_code})
+
+    def stopping(self) -> None:
+        pass
+
+    def _tell(self, kind: str, content: Any) -> None:
+        with suppress(BrokenPipeError, ValueError):  # nobody listens any more: the command was interrupted
+            self.pipe.write(json.dumps([kind, content]) + "\n")
+            self.pipe.flush()
+
+
+def panel(summary: dict[str, Any], *, detached: bool) -> Panel:
+    """The one panel at the end of a start."""
+    rows = Table.grid(padding=(0, 2))
+    rows.add_column(style="dim", no_wrap=True)
+    rows.add_column()
+    rows.add_row("Web, API, agents", Text(summary["address"], style="bold"))
+    rows.add_row("API documents", f"{summary['address']}/docs")
+    if summary["demo"]:
+        rows.add_row("Demo accounts", "  ".join(DEMO_ACCOUNTS[:2]) + "\n" + "  ".join(DEMO_ACCOUNTS[2:]))
+        rows.add_row("Password", f"{DEMO_PASSWORD}   (all four)")
+        rows.add_row(
+            "", Text("The demo fleet is simulated: real agents and jobs, invented GPUs.", style="yellow")
+        )
+        login = f"gp4u login {summary['address']} --email {DEMO_ACCOUNTS[0]}"
+        rows.add_row("Try", f"{login}\ngp4u search 'vram_gb>=24 sort:price'\ngp4u demo failover")
+    else:
+        rows.add_row("Try", "register in the web app, then `gp4u agent join` on a machine with GPUs")
+    rows.add_row("Data", f"{summary['data']}   (delete it to start anew)")
+    rows.add_row("Stop", "gp4u down" if detached else "Ctrl-C")
+    title = f"GP4U is ready in {summary['ready_s']:.1f} s"
+    return Panel(rows, title=title, title_align="left", border_style="green", expand=False)

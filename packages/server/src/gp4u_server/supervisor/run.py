@@ -1,0 +1,211 @@
+"""The supervisor itself: take the folder, start everything in order, watch, stop everything in reverse."""
+
+import asyncio
+import os
+import signal
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import psycopg
+import redis
+
+from gp4u_server import migrations
+from gp4u_server.embedded import postgres, valkey
+from gp4u_server.embedded.program import ServerFailed, free_port
+from gp4u_server.supervisor import plan
+from gp4u_server.supervisor.child import Child, Part
+from gp4u_server.supervisor.errors import UpFailed
+from gp4u_server.supervisor.folder import DataFolder
+from gp4u_server.supervisor.progress import Progress
+
+LOG_CHECK_S = 30.0
+
+
+@dataclass
+class Supervisor:
+    """Runs one data folder from `gp4u up` to `gp4u down`."""
+
+    options: plan.UpOptions
+    progress: Progress
+    folder: DataFolder = field(init=False)
+    _children: list[Child] = field(default_factory=list)
+    _stop: asyncio.Event = field(default_factory=asyncio.Event)
+    _ready_s: float | None = None
+    _began: float = field(default_factory=time.monotonic)
+    _started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def __post_init__(self) -> None:
+        self.folder = DataFolder(self.options.data.resolve())
+
+    async def run(self) -> None:
+        """Start, serve until SIGINT or SIGTERM, stop. Raises UpFailed when the start does not succeed."""
+        folder = self.folder
+        folder.inspect()
+        lock = folder.lock()  # held until this process ends, however it ends
+        lifeline_read, lifeline_write = os.pipe()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, self._stop.set)
+        try:
+            starting = asyncio.create_task(self._start_all(lifeline_read))
+            stopping = asyncio.create_task(self._stop.wait())
+            await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                await starting
+                await self._serve()
+            else:
+                starting.cancel()
+                with suppress(asyncio.CancelledError, UpFailed, ServerFailed):
+                    await starting
+            stopping.cancel()
+        except ServerFailed as error:
+            raise UpFailed(str(error)) from error
+        finally:
+            self.progress.stopping()
+            await self._stop_all(lifeline_write)
+            os.close(lifeline_read)
+            os.close(lock)
+
+    async def _start_all(self, lifeline: int) -> None:
+        options, folder = self.options, self.folder
+        self.progress.step("Check the data folder and the port")
+        folder.prepare()
+        marker = folder.read_marker()
+        options.check(demo_data=bool(marker.get("demo")))
+        plan.check_port(options.host, options.port)
+        database_url = await self._database()
+        redis_url = await self._cache()
+        self.progress.step("Bring the database's tables up to date")
+        await asyncio.to_thread(migrations.upgrade, database_url)
+        if options.demo and not marker.get("demo"):
+            # Written before the first account exists: from now on this folder never serves a public address.
+            folder.write_marker({**marker, "demo": True})
+        env = plan.environment(
+            options, folder, database_url=database_url, redis_url=redis_url, base=os.environ
+        )
+        ports = plan.Ports(api=free_port(), gateway=free_port())
+        self.progress.step("Start API, gateway, controller, worker and public port")
+        for wave in plan.platform_parts(options, folder, ports, env):
+            await self._start(*wave)
+        if options.demo:
+            self.progress.step("Enrol the demo fleet: 6 simulated nodes of 4 owners")
+            await self._start(plan.demo_part(folder, env, lifeline))
+        self._ready_s = round(time.monotonic() - self._began, 2)
+        self._write_status()
+        self.progress.ready(
+            {
+                "address": options.public_url,
+                "demo": options.demo,
+                "data": str(folder.root),
+                "ready_s": self._ready_s,
+                "pid": os.getpid(),
+            }
+        )
+
+    async def _database(self) -> str:
+        given = os.environ.get("DATABASE_URL")
+        if given:
+            self.progress.step("Connect to the database of DATABASE_URL")
+            await asyncio.to_thread(_try_database, given)
+            return given
+        self.progress.step("Start the embedded PostgreSQL")
+        prepared = await asyncio.to_thread(
+            postgres.prepare, self.folder.root / "postgres", secrets_dir=self.folder.secrets
+        )
+        await self._start(plan.postgres_part(prepared))
+        await asyncio.to_thread(prepared.make_database)
+        return prepared.url()
+
+    async def _cache(self) -> str:
+        given = os.environ.get("REDIS_URL")
+        if given:
+            self.progress.step("Connect to the cache of REDIS_URL")
+            await asyncio.to_thread(_try_cache, given)
+            return given
+        self.progress.step("Start the embedded Valkey")
+        prepared = await asyncio.to_thread(
+            valkey.prepare, self.folder.root / "valkey", secrets_dir=self.folder.secrets
+        )
+        await self._start(plan.valkey_part(prepared))
+        return prepared.url()
+
+    async def _start(self, *parts: Part) -> None:
+        children = [Child(part, self.folder.logs, self._write_status) for part in parts]
+        self._children += children
+        await asyncio.gather(*(child.start() for child in children))
+
+    async def _serve(self) -> None:
+        while not self._stop.is_set():
+            for child in self._children:
+                child.rotate_log()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), LOG_CHECK_S)
+
+    async def _stop_all(self, lifeline_write: int) -> None:
+        """Agents first, database last. Closing the lifeline ends what the agents detached on purpose."""
+        by_name = {child.name: child for child in self._children}
+        waves = [
+            ["fleet"],
+            ["caddy"],
+            ["api", "gateway", "controller", "worker", "beat"],
+            ["valkey"],
+            ["postgres"],
+        ]
+        for wave in waves:
+            await asyncio.gather(*(by_name[name].stop() for name in wave if name in by_name))
+            if wave == ["fleet"]:
+                os.close(lifeline_write)
+        with suppress(OSError):
+            self._write_status()
+
+    def _write_status(self) -> None:
+        self.folder.write_status(
+            {
+                "address": self.options.public_url,
+                "demo": self.options.demo,
+                "data": str(self.folder.root),
+                "pid": os.getpid(),
+                "started_at": self._started_at.isoformat(),
+                "ready": self._ready_s is not None and not self._stop.is_set(),
+                "ready_s": self._ready_s,
+                "parts": [
+                    {
+                        "name": child.name,
+                        "state": child.state.value,
+                        "pid": child.pid,
+                        "restarts": child.restarts,
+                        "log": str(child.log),
+                    }
+                    for child in self._children
+                ],
+            }
+        )
+
+
+def _try_database(url: str) -> None:
+    try:
+        with psycopg.connect(url, connect_timeout=5) as connection:
+            version = connection.info.server_version
+    except psycopg.Error as error:
+        raise UpFailed(
+            f"DATABASE_URL is set, but the database does not answer: {str(error).strip()}. Correct it, or unset it to "
+            "use the embedded PostgreSQL."
+        ) from error
+    if version < 180000:
+        raise UpFailed(
+            f"The database of DATABASE_URL is PostgreSQL {version // 10000}; GP4U needs 18 or newer."
+        )
+
+
+def _try_cache(url: str) -> None:
+    try:
+        client = redis.Redis.from_url(url, socket_timeout=5)
+        client.ping()
+        client.close()
+    except (redis.RedisError, ValueError) as error:
+        raise UpFailed(
+            f"REDIS_URL is set, but the server does not answer: {error}. Correct it, or unset it to use the embedded "
+            "Valkey."
+        ) from error
