@@ -1,0 +1,75 @@
+"""Two lines for a training script under GP4U; at home the same lines do nothing.
+
+    import gp4u_job
+    gp4u_job.progress(step, total_steps, loss=loss)
+    gp4u_job.checkpoint(step)          # after the files in gp4u_job.checkpoint_dir() are complete
+
+Python 3.7 or newer, nothing but the standard library.
+"""
+
+import json
+import os
+import time
+
+
+class CheckpointFailed(Exception):
+    """The checkpoint was not saved; the one before it still is."""
+
+
+def checkpoint_dir(default="checkpoints"):
+    """The folder whose content is saved and restored (made if missing). `default` is used outside GP4U."""
+    folder = os.environ.get("GP4U_CHECKPOINT_DIR") or default
+    os.makedirs(folder, exist_ok=True)
+    return folder
+
+
+def restored(default="checkpoints"):
+    """Whether there is a saved state to go on from. Ask before writing into the folder."""
+    folder = os.environ.get("GP4U_CHECKPOINT_DIR") or default
+    return os.path.isdir(folder) and any(not name.startswith(".") for name in os.listdir(folder))
+
+
+def progress(step, total_steps=None, **metrics):
+    """Tell how far the job is; metrics are numbers. Shown on the job's page. Costs one small file."""
+    path = os.environ.get("GP4U_PROGRESS_FILE")
+    if not path:
+        return
+    numbers = {name: float(value) for name, value in metrics.items()}
+    document = {"step": int(step), "total_steps": total_steps and int(total_steps), "metrics": numbers}
+    _rename_into_place(path, document)
+
+
+def checkpoint(step=None, wait=True, timeout_s=600.0):
+    """Save the checkpoint folder now; with `wait`, return when it is saved.
+
+    Write nothing into the folder until this returns. Raises CheckpointFailed when it was not saved or
+    not answered within `timeout_s` seconds. Returns the answer as a dict, or None outside GP4U and without `wait`.
+    """
+    folder = os.environ.get("GP4U_CONTROL_DIR")
+    if not folder or not os.path.isdir(folder):
+        return None
+    name = f"py-{time.time_ns()}-{os.getpid()}"
+    _rename_into_place(
+        os.path.join(folder, f"commit-{name}.request"), {"step": None if step is None else int(step)}
+    )
+    if not wait:
+        return None
+    answer_path = os.path.join(folder, f"commit-{name}.done")
+    deadline = time.monotonic() + timeout_s
+    while not os.path.exists(answer_path):
+        if time.monotonic() > deadline:
+            raise CheckpointFailed(f"no answer within {timeout_s:g} seconds")
+        time.sleep(0.02)
+    with open(answer_path) as file:
+        answer = json.load(file)
+    os.unlink(answer_path)
+    if not answer.get("ok"):
+        raise CheckpointFailed(answer.get("error", "not saved"))
+    return answer
+
+
+def _rename_into_place(path, document):
+    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{os.getpid()}")
+    with open(temporary, "w") as file:
+        json.dump(document, file)
+    os.replace(temporary, path)
