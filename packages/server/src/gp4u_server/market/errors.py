@@ -30,13 +30,6 @@ class OfferWithdrawn(DomainError):
     kind = Kind.CONFLICT
 
 
-class NodeNotVerified(DomainError):
-    """The platform does not trust the node's facts yet."""
-
-    code = "node_not_verified"
-    kind = Kind.CONFLICT
-
-
 class NodeHasNoGpu(DomainError):
     """There is nothing to offer."""
 

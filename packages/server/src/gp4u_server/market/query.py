@@ -282,7 +282,7 @@ def _read_values(line: str, position: int, field: Field) -> tuple[list[str], int
 def _read_text(field: Field, raw: str, _: Catalogue, position: int) -> list[Value]:
     if not raw or len(raw) > 200:
         raise BadValue(f"{field.name} needs 1 to 200 characters.", position=position, field=field.name)
-    return [raw.casefold()]
+    return [raw.lower()]
 
 
 def _read_model(field: Field, raw: str, catalogue: Catalogue, position: int) -> list[Value]:
@@ -329,7 +329,7 @@ def _read_price(field: Field, raw: str, catalogue: Catalogue, position: int) -> 
 
 
 def _read_flag(field: Field, raw: str, _: Catalogue, position: int) -> list[Value]:
-    word = raw.casefold()
+    word = raw.lower()
     if word in ("true", "yes", "1"):
         return [True]
     if word in ("false", "no", "0"):

@@ -210,6 +210,11 @@ class NodeService:
             raise NodeNotFound("There is no such node.")
         return (await self._views(session, [row]))[0]
 
+    async def lock(self, session: AsyncSession, node_id: str) -> None:
+        """Hold the node's row until commit: before its offer, always. Raises NodeNotFound (removed ones too)."""
+        if await repository.node(session, node_id, lock=True) is None:
+            raise NodeNotFound("There is no such node.")
+
     async def _views(self, session: AsyncSession, rows: list[NodeRow]) -> list[NodeView]:
         ids = [row.id for row in rows]
         devices: dict[str, list[DeviceView]] = {node_id: [] for node_id in ids}

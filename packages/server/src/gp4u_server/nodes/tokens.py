@@ -2,10 +2,8 @@
 
 from dataclasses import dataclass
 
-from gp4u_server.nodes.errors import AgentTokenInvalid
-from gp4u_server.nodes.ports import TokenSigner
+from gp4u_server.accounts.tokens import AUDIENCE_AGENT, TokenSigner
 
-AUDIENCE = "gp4u-agent"
 AGENT_TOKEN_LIFETIME_S = 900
 
 
@@ -17,11 +15,8 @@ class AgentTokens:
 
     def mint(self, node_id: str) -> str:
         """A token for `/api/v1/agent/*`, bound to this node."""
-        return self.signer.sign({"sub": node_id}, audience=AUDIENCE, lifetime_s=AGENT_TOKEN_LIFETIME_S)
+        return self.signer.sign(node_id, AUDIENCE_AGENT, AGENT_TOKEN_LIFETIME_S)
 
     def node_of(self, token: str) -> str:
         """Whose token it is. Raises a DomainError of kind UNAUTHENTICATED."""
-        node_id = self.signer.verify(token, audience=AUDIENCE).get("sub")
-        if not isinstance(node_id, str) or not node_id:
-            raise AgentTokenInvalid("The token names no node.")
-        return node_id
+        return str(self.signer.verify(token, AUDIENCE_AGENT)["sub"])

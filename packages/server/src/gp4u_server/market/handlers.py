@@ -1,0 +1,34 @@
+"""The market's reactions to facts about nodes, in the transaction of the fact."""
+
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from gp4u_server.foundation.events import EventBus
+from gp4u_server.market.service import MarketService
+from gp4u_server.nodes.events import NodeFactsChanged, NodeLivenessChanged, NodeRemoved
+
+
+@dataclass(frozen=True)
+class MarketHandlers:
+    """Keeps offers in step with their nodes: a lost node's offer leaves search in the same commit."""
+
+    market: MarketService
+
+    def subscribe(self, bus: EventBus) -> None:
+        """Register everything (called by bootstrap)."""
+        bus.subscribe(NodeLivenessChanged, self.on_liveness_changed)
+        bus.subscribe(NodeFactsChanged, self.on_facts_changed)
+        bus.subscribe(NodeRemoved, self.on_removed)
+
+    async def on_liveness_changed(self, session: AsyncSession, event: NodeLivenessChanged) -> None:
+        """The node can, or can no longer, be booked."""
+        await self.market.refresh(session, event.node_id)
+
+    async def on_facts_changed(self, session: AsyncSession, event: NodeFactsChanged) -> None:
+        """The node has other hardware, or another standing."""
+        await self.market.refresh(session, event.node_id)
+
+    async def on_removed(self, session: AsyncSession, event: NodeRemoved) -> None:
+        """The node is gone."""
+        await self.market.withdraw(session, event.node_id)

@@ -1,0 +1,27 @@
+"""SQL that must return no rows, in tests and in production."""
+
+INVARIANTS = {
+    "an offer's free count equals its node's free devices": """
+        SELECT o.id
+        FROM offers o
+        LEFT JOIN LATERAL (
+            SELECT count(*) AS present, count(*) FILTER (WHERE d.taken_as IS NULL) AS free
+            FROM devices d
+            WHERE d.node_id = o.node_id AND d.model = o.gpu_model AND d.present
+        ) AS devices ON true
+        WHERE o.state <> 'withdrawn' AND (o.gpus_free <> devices.free OR o.gpus_total <> devices.present)
+    """,
+    "an offer is ready exactly when its node is verified and online": """
+        SELECT o.id
+        FROM offers o
+        JOIN nodes n ON n.id = o.node_id
+        WHERE o.state <> 'withdrawn'
+          AND o.node_ready <> (n.status = 'verified' AND n.liveness = 'online')
+    """,
+    "a removed node has no standing offer": """
+        SELECT o.id
+        FROM offers o
+        JOIN nodes n ON n.id = o.node_id
+        WHERE o.state <> 'withdrawn' AND n.status = 'removed'
+    """,
+}
