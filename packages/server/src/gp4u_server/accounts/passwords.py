@@ -72,9 +72,9 @@ class PasswordHasher:
         """Whether the hash was made with other parameters than today's."""
         return self.hasher.check_needs_rehash(encoded)
 
-    def close(self) -> None:
-        """Let running hashes finish and end the threads."""
-        self.pool.shutdown(wait=True)
+    async def aclose(self) -> None:
+        """End the threads; hashes that run are finished, those that wait are dropped."""
+        self.pool.shutdown(wait=False, cancel_futures=True)
 
     def _nobody(self) -> str:
         # A well-formed hash that no password makes, with today's parameters, so it costs the same.

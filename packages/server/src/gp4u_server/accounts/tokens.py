@@ -31,7 +31,8 @@ AUDIENCE_AGENT = "gp4u-agent"
 ISSUER = "gp4u"
 SIGNING_KEY_FILE = "signing.pem"
 TOKEN_CHARS_MAX = 4096
-_ALGORITHM = "EdDSA"
+# EdDSA over Ed25519 under its fully specified name (RFC 9864).
+_ALGORITHM = "Ed25519"
 _TYPE = "at+jwt"
 # Instants are whole seconds in a token, and two of our machines may differ by a little.
 _LEEWAY_S = 2

@@ -1,1 +1,1 @@
-"""(to be described by its owner)"""
+"""The HTTP face of the platform: routers, errors, limits, headers, the web app. Decides nothing about the business."""

@@ -11,6 +11,7 @@ import structlog
 from fastapi import Request
 from limits.aio.storage import MemoryStorage, RedisStorage, Storage
 from limits.errors import StorageError
+from redis.asyncio import ConnectionPool
 
 from gp4u_server.kit.errors import DomainError, Kind
 
@@ -52,20 +53,24 @@ class RateLimiter:
 
     shared: Storage
     local: Storage = field(default_factory=MemoryStorage)
+    pool: ConnectionPool | None = None
     _local_until: float = 0.0
 
     @classmethod
     def on_valkey(cls, url: str) -> "RateLimiter":
         """Counters at `url` (`redis://…` or `unix://…`). No connection is made before the first use."""
+        pool = ConnectionPool.from_url(
+            url, socket_timeout=VALKEY_PATIENCE_S, socket_connect_timeout=VALKEY_PATIENCE_S
+        )
         storage = RedisStorage(
-            f"async+{url.replace('unix://', 'redis+unix://', 1)}",
+            # With a pool given, the address here is only parsed.
+            "async+redis://pool:6379",
             wrap_exceptions=True,
             implementation="redispy",
             key_prefix="gp4u:limit",
-            socket_timeout=VALKEY_PATIENCE_S,
-            socket_connect_timeout=VALKEY_PATIENCE_S,
+            connection_pool=pool,  # type: ignore[arg-type]
         )
-        return cls(storage)
+        return cls(storage, pool=pool)
 
     async def hit(self, limit: Limit, subject: str) -> Standing:
         """Count one use by `subject`."""
@@ -82,9 +87,13 @@ class RateLimiter:
         """Count one use and raise TooManyRequests when it is one too many."""
         standing = await self.hit(limit, subject)
         if not standing.allowed:
-            wait_s = standing.reset_after_s
-            raise TooManyRequests(f"Too many requests; try again in {wait_s} s.", retry_after_s=wait_s)
+            raise self.refusal(standing)
         return standing
+
+    def refusal(self, standing: Standing) -> TooManyRequests:
+        """What to raise for a use that was one too many."""
+        wait_s = standing.reset_after_s
+        return TooManyRequests(f"Too many requests; try again in {wait_s} s.", retry_after_s=wait_s)
 
     async def forget(self, limit: Limit, subject: str) -> None:
         """Set the counter of the present window back to nothing."""
@@ -95,6 +104,11 @@ class RateLimiter:
                 await self.shared.clear(key)
             except (StorageError, OSError) as error:
                 self._count_here(error)
+
+    async def close(self) -> None:
+        """Close the connections to Valkey."""
+        if self.pool is not None:
+            await self.pool.disconnect()
 
     async def _increment(self, key: str, window_s: int) -> int:
         if time.monotonic() >= self._local_until:

@@ -1,0 +1,77 @@
+"""The application: what is reachable, in which order things happen to a request, and when the platform ends."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import APIRouter, Depends, FastAPI
+
+import gp4u_server
+from gp4u_server.api import health
+from gp4u_server.api.errors import install_error_documents
+from gp4u_server.api.limits import limit_requests
+from gp4u_server.api.metrics import RequestMetrics
+from gp4u_server.api.middleware import RequestMiddleware
+from gp4u_server.api.problems import ERROR_RESPONSES
+from gp4u_server.api.routers import AGENT_ROUTERS, ROUTERS, STORE_ROUTERS
+from gp4u_server.api.web_app import WEB_DIST, WebApp
+from gp4u_server.foundation.platform import Platform
+
+API_PREFIX = "/api/v1"
+BODY_BYTES_MAX = 1 << 20
+AGENT_BODY_BYTES_MAX = 16 << 20
+# The store's addresses are signed for an exact size and the endpoint stops at it; this only has to be larger.
+OBJECT_BYTES_MAX = 1 << 34
+
+DESCRIPTION = """
+Rent GPUs, offer GPUs, and let every job survive the death of its node.
+
+Errors are [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) documents with a stable `code`. Listings are paged by
+`cursor`. Money is in integer micro-units (millionths) of the currency. Send `Idempotency-Key` with a POST that
+creates something, and repeat it freely. Programs authenticate with `Authorization: Bearer` and an access token
+(`POST /api/v1/auth/token`) or an API key; browsers use HttpOnly cookies and echo `csrf_token` in `X-CSRF-Token`.
+"""
+
+
+def create_app(platform: Platform | None = None, *, web_dist: Path = WEB_DIST) -> FastAPI:
+    """The application on a built platform. Without one it can only describe itself (see api.openapi)."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        if platform is None:
+            yield
+            return
+        async with platform.running():
+            yield
+
+    settings = platform.settings if platform else None
+    app = FastAPI(
+        title="GP4U",
+        version=gp4u_server.__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        # Stable names for generated clients: the endpoint functions' own.
+        generate_unique_id_function=lambda route: route.name,
+        max_body_size=settings.body_bytes_max if settings else BODY_BYTES_MAX,
+        responses=ERROR_RESPONSES,
+    )
+    app.state.provided = platform.provided if platform else {}
+    app.state.probes = platform.probes if platform else {}
+    app.state.metrics = RequestMetrics()
+    install_error_documents(app)
+
+    api = APIRouter(prefix=API_PREFIX)
+    limited = [Depends(limit_requests)]
+    for router in (*ROUTERS, health.platform_router):
+        api.include_router(router, dependencies=limited)
+    for router in AGENT_ROUTERS:
+        api.include_router(router, max_body_size=AGENT_BODY_BYTES_MAX)
+    for router in STORE_ROUTERS:
+        api.include_router(router, max_body_size=OBJECT_BYTES_MAX)
+    app.include_router(api)
+    app.include_router(health.router)
+    app.include_router(WebApp(web_dist).router())
+
+    https = settings is not None and settings.public_url.startswith("https://")
+    app.add_middleware(RequestMiddleware, metrics=app.state.metrics, https=https)
+    return app

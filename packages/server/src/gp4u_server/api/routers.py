@@ -1,0 +1,27 @@
+"""Every domain's endpoints. A new domain adds its router here and its services in bootstrap."""
+
+from gp4u_server.accounts import endpoints as accounts
+from gp4u_server.adapters import objectstore_web
+from gp4u_server.billing import endpoints as billing
+from gp4u_server.bookings import endpoints as bookings
+from gp4u_server.catalyst.checkpoints import endpoints as checkpoints
+from gp4u_server.catalyst.jobs import endpoints as jobs
+from gp4u_server.demo import endpoints as demo
+from gp4u_server.market import endpoints as market
+from gp4u_server.nodes import endpoints as nodes
+
+# For people and their programs: counted against the general rate limit.
+ROUTERS = (
+    accounts.router,
+    market.router,
+    bookings.router,
+    jobs.router,
+    checkpoints.router,
+    billing.router,
+    nodes.router,
+    demo.router,
+)
+# For agents, with a token of their own, and larger bodies.
+AGENT_ROUTERS = ()
+# Signed addresses of the folder store.
+STORE_ROUTERS = (objectstore_web.router,)

@@ -1,0 +1,85 @@
+"""The only place where ports meet adapters: builds every service once and subscribes them to each other's events.
+
+Each domain has one function here that takes the platform built so far and provides its services. The order is that
+of the layers (docs/architecture.md), lowest first. The api, gateway, controller and worker all build the same
+platform; what only one of them runs (loops, tasks) is started by that entry point.
+"""
+
+from redis.asyncio import Redis
+from sqlalchemy import text
+
+from gp4u_server.accounts.api_keys import ApiKeys
+from gp4u_server.accounts.authenticator import Authenticator
+from gp4u_server.accounts.cookies import Cookies
+from gp4u_server.accounts.passwords import PasswordHasher
+from gp4u_server.accounts.service import Accounts
+from gp4u_server.accounts.tokens import TokenSigner
+from gp4u_server.adapters.objectstore import FolderObjectStore, open_object_store
+from gp4u_server.catalyst.checkpoints.ports import ObjectStore
+from gp4u_server.foundation.events import EventBus
+from gp4u_server.foundation.outbox import PostgresOutbox
+from gp4u_server.foundation.platform import Platform
+from gp4u_server.foundation.rate_limit import RateLimiter
+from gp4u_server.kit.clock import Clock, SystemClock
+from gp4u_server.kit.db import Database, connect
+from gp4u_server.settings import Settings
+
+VALKEY_PATIENCE_S = 2.0
+
+
+def build(settings: Settings, *, process: str = "gp4u", clock: Clock | None = None) -> Platform:
+    """Wire the platform. Opens no connection yet; reads the keys in `settings.secrets_dir`."""
+    platform = Platform(settings)
+    clock = clock or SystemClock()
+    _foundation(platform, process, clock)
+    _accounts(platform, clock)
+    _object_store(platform)
+    return platform
+
+
+def _foundation(platform: Platform, process: str, clock: Clock) -> None:
+    settings = platform.settings
+    database = connect(settings.database_url, application_name=f"gp4u-{process}")
+    valkey = Redis.from_url(
+        settings.redis_url, socket_timeout=VALKEY_PATIENCE_S, socket_connect_timeout=VALKEY_PATIENCE_S
+    )
+    limiter = RateLimiter.on_valkey(settings.redis_url)
+    platform.provide(settings)
+    platform.provide(clock, as_type=Clock)
+    platform.provide(database)
+    platform.provide(valkey, as_type=Redis)
+    platform.provide(limiter)
+    platform.provide(EventBus(PostgresOutbox()))
+    platform.closers += [database.close, valkey.aclose, limiter.close]
+
+    async def postgresql_answers() -> None:
+        async with database.engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+
+    async def valkey_answers() -> None:
+        await valkey.ping()
+
+    platform.probes |= {"postgresql": postgresql_answers, "valkey": valkey_answers}
+
+
+def _accounts(platform: Platform, clock: Clock) -> None:
+    settings, database = platform.settings, platform.get(Database)
+    signer = TokenSigner.load(settings.secrets_dir, clock)
+    hasher = PasswordHasher()
+    platform.provide(signer)
+    platform.provide(Accounts(database, signer, hasher, clock))
+    platform.provide(ApiKeys(clock))
+    platform.provide(Authenticator(database, signer, Cookies.of(settings.public_url), clock))
+    platform.closers.append(hasher.aclose)
+
+
+def _object_store(platform: Platform) -> None:
+    store = open_object_store(platform.settings)
+    platform.provide(store, as_type=ObjectStore)
+    if isinstance(store, FolderObjectStore):
+        platform.provide(store)  # its own signed addresses are served by our api
+
+    async def answers() -> None:
+        await store.size_of("readiness-probe")
+
+    platform.probes["object_store"] = answers
