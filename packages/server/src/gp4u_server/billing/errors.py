@@ -1,9 +1,16 @@
 """What can go wrong with money, as users meet it."""
 
-from gp4u_server.kit.errors import DomainError, Kind
+from gp4u_server.kit.errors import DomainError, Kind, NotFound
 from gp4u_server.ledger.errors import InsufficientFunds
 
-__all__ = ["BudgetSpent", "InsufficientFunds", "KeyReused", "PaymentDeclined", "PaymentUnavailable"]
+__all__ = [
+    "BookingNotFound",
+    "BudgetSpent",
+    "InsufficientFunds",
+    "KeyReused",
+    "PaymentDeclined",
+    "PaymentUnavailable",
+]
 
 
 class BudgetSpent(InsufficientFunds):
@@ -31,3 +38,9 @@ class KeyReused(DomainError):
 
     code = "idempotency_key_reused"
     kind = Kind.INVALID
+
+
+class BookingNotFound(NotFound):
+    """No such booking for this caller; a stranger's booking answers the same."""
+
+    code = "booking_not_found"

@@ -1,4 +1,4 @@
-"""The meter: PURE. (state, event, now) → (state, effects). Production and the simulations run this code.
+"""The meter: PURE. (state, event) → (state, effects), the events carry their instants. Production and the simulations run this code.
 
 All instants are the server's. A fact told twice, late or out of order never bills a second twice: an interval never
 starts before the end of the one before it, and never ends before it starts.
@@ -89,18 +89,18 @@ class Posting:
     platform_micros: int
 
 
-def observe(meter: Meter, event: Event, now: datetime) -> tuple[Meter, list[StoreInterval]]:
+def observe(meter: Meter, event: Event) -> tuple[Meter, list[StoreInterval]]:
     """What `event` does to the intervals. After the end nothing changes any more."""
     if meter.ended_at is not None:
         return meter, []
     match event:
         case Ran(at) | Restored(at):
-            return _open(meter, min(at, now))
+            return _open(meter, at)
         case Interrupted(covered_until):
-            return _close(meter, min(covered_until, now))
+            return _close(meter, covered_until)
         case Ended(at):
-            closed, effects = _close(meter, min(at, now))
-            return replace(closed, ended_at=min(at, now)), effects
+            closed, effects = _close(meter, at)
+            return replace(closed, ended_at=at), effects
 
 
 def _open(meter: Meter, at: datetime) -> tuple[Meter, list[StoreInterval]]:
@@ -176,10 +176,15 @@ def receipt_lines(meter: Meter) -> Sequence[ReceiptLine]:
     previous_end: datetime | None = None
     for interval in meter.intervals:
         start, end = interval.started_at, interval.ended_at
+        if start == previous_end and lines and lines[-1].why is Why.RAN and _all_billed(meter, end):
+            # The link was gone for less than the lease: the job never stood still.
+            lines[-1] = replace(lines[-1], ended_at=end)
+            previous_end = end
+            continue
         if previous_end is not None and start > previous_end:
             lines.append(ReceiptLine(previous_end, start, False, Why.FROZEN))
         cut = meter.lost_from
-        if cut is None or (end is not None and end <= cut):
+        if cut is None or _all_billed(meter, end):
             lines.append(ReceiptLine(start, end, True, Why.RAN))
         elif start >= cut:
             lines.append(ReceiptLine(start, end, False, Why.LOST_WORK))
@@ -188,3 +193,7 @@ def receipt_lines(meter: Meter) -> Sequence[ReceiptLine]:
             lines.append(ReceiptLine(cut, end, False, Why.LOST_WORK))
         previous_end = end
     return lines
+
+
+def _all_billed(meter: Meter, end: datetime | None) -> bool:
+    return meter.lost_from is None or (end is not None and end <= meter.lost_from)

@@ -1,10 +1,11 @@
 """What billing needs from outside."""
 
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from gp4u_server.accounts.types import Role
+from gp4u_server.accounts.types import User
 from gp4u_server.billing.types import PaymentIntent, PaymentOutcome
 
 
@@ -25,10 +26,10 @@ class PaymentProvider(Protocol):
 
 
 class People(Protocol):
-    """Which roles somebody holds (accounts has it)."""
+    """Who somebody is (accounts.service.AccountService has it)."""
 
-    async def roles_of(self, session: AsyncSession, user_id: str) -> frozenset[Role]:
-        """The roles; empty for somebody unknown."""
+    async def users_by_id(self, session: AsyncSession, user_ids: Collection[str]) -> Mapping[str, User]:
+        """Those of the ids that exist."""
         ...
 
 

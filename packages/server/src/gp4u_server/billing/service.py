@@ -102,20 +102,18 @@ class BillingService:
         row = await repository.locked_meter(session, booking_id)
         if row is None or row.ended_at is not None:
             return
-        now = self.clock.now()
-        _, effects = metering.observe(await repository.state_of(session, row), event, now)
+        _, effects = metering.observe(await repository.state_of(session, row), event)
         for effect in effects:
             await repository.store_interval(session, row, effect.interval)
         if effects:
-            await repository.change_meter(session, booking_id, next_due_at=now)
+            await repository.change_meter(session, booking_id, next_due_at=self.clock.now())
 
-    async def post_due(self, session: AsyncSession, booking_id: str) -> bool:
+    async def post_due(self, session: AsyncSession, booking_id: str, now: datetime) -> bool:
         """Post the running time of one meter that is due, fill its hold up, and say so when the money ends.
 
-        Answers whether the meter was due. The caller has locked the job (see `ports.JobLock`).
+        Answers whether the meter was due. `now` is the database's. The caller has locked the job (`ports.JobLock`).
         """
         row = await repository.locked_meter(session, booking_id)
-        now = self.clock.now()
         if row is None or row.settled_at is not None or row.next_due_at is None or row.next_due_at > now:
             return False
         meter = await repository.state_of(session, row)
@@ -180,8 +178,7 @@ class BillingService:
         row = await repository.locked_meter(session, booking_id)
         if row is None or row.settled_at is not None:
             return
-        now = self.clock.now()
-        meter, effects = metering.observe(await repository.state_of(session, row), Ended(at), now)
+        meter, effects = metering.observe(await repository.state_of(session, row), Ended(at))
         for effect in effects:
             await repository.store_interval(session, row, effect.interval)
         lost_meter = metering.lose(meter, saved_until) if lost else meter

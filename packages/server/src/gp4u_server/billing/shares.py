@@ -18,5 +18,7 @@ class OwnerShares:
 
     async def percent(self, session: AsyncSession, owner_id: str) -> int:
         """The share of this owner now. A booking keeps the share it began with."""
-        roles = await self.people.roles_of(session, owner_id)
-        return self.operator_share_percent if Role.OPERATOR in roles else self.owner_share_percent
+        owner = (await self.people.users_by_id(session, [owner_id])).get(owner_id)
+        if owner is not None and Role.OPERATOR in owner.roles:
+            return self.operator_share_percent
+        return self.owner_share_percent

@@ -2,36 +2,153 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header
+from fastapi import APIRouter, Depends, Query
+from fastapi.responses import Response
 from gp4u_protocol.job_spec import JobSpec
 
+from gp4u_server.accounts.web import CurrentUser
+from gp4u_server.billing.types import MeterTotals
+from gp4u_server.bookings.errors import OfferTaken
 from gp4u_server.bookings.schemas import BookingIn, BookingOut
-from gp4u_server.catalyst.jobs.schemas import JobOut
-from gp4u_server.kit.paging import Page
+from gp4u_server.bookings.service import BookingService
+from gp4u_server.bookings.types import BookingView
+from gp4u_server.catalyst.jobs.schemas import JobOut, PlacementOut, ProgressOut
+from gp4u_server.catalyst.jobs.views import JobView, PlacementView
+from gp4u_server.foundation.idempotency import IdempotencyKey, idempotent
+from gp4u_server.foundation.web import Session, provided
+from gp4u_server.kit.paging import PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX, Page
 
 router = APIRouter(tags=["bookings"])
-IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", max_length=255)]
+Bookings = Annotated[BookingService, Depends(provided(BookingService))]
 
 
-@router.post("/bookings", status_code=201)
-async def create_booking(body: BookingIn, idempotency_key: IdempotencyKey = None) -> BookingOut:
+@router.post("/bookings", status_code=201, response_model=BookingOut)
+async def create_booking(
+    body: BookingIn,
+    user: CurrentUser,
+    session: Session,
+    bookings: Bookings,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
     """Book a chosen offer and run a job on it. 409 `offer_taken`, 402 `insufficient_funds`."""
-    raise NotImplementedError
+
+    async def book() -> BookingOut:
+        job = await bookings.submit_job(session, user.user_id, body.job, body.offer_id)
+        found = await bookings.of_job(session, job.id)
+        if found is None:
+            # The router placed nothing and did not say why; then the offer was not to be had.
+            raise OfferTaken("The offer could not be booked; choose another one.")
+        return _booking_out(*found)
+
+    return await idempotent(
+        session,
+        principal=user.user_id,
+        route="POST /bookings",
+        key=idempotency_key,
+        body=body,
+        action=book,
+    )
 
 
 @router.get("/bookings")
-async def list_bookings(cursor: str | None = None, limit: int = 50) -> Page[BookingOut]:
+async def list_bookings(
+    user: CurrentUser,
+    session: Session,
+    bookings: Bookings,
+    cursor: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=PAGE_SIZE_MAX)] = PAGE_SIZE_DEFAULT,
+) -> Page[BookingOut]:
     """The caller's bookings, newest first."""
-    raise NotImplementedError
+    found, following = await bookings.of_renter(session, user.user_id, cursor, limit)
+    return Page[BookingOut](items=[_booking_out(*pair) for pair in found], next_cursor=following)
 
 
 @router.get("/bookings/{booking_id}")
-async def read_booking(booking_id: str) -> BookingOut:
-    """One booking."""
-    raise NotImplementedError
+async def read_booking(
+    booking_id: str, user: CurrentUser, session: Session, bookings: Bookings
+) -> BookingOut:
+    """One booking, for its renter and for the node's owner."""
+    return _booking_out(*await bookings.read(session, None if user.is_admin else user.user_id, booking_id))
 
 
-@router.post("/jobs", status_code=201, tags=["jobs"])
-async def submit_job(body: JobSpec, idempotency_key: IdempotencyKey = None) -> JobOut:
+@router.post("/jobs", status_code=201, tags=["jobs"], response_model=JobOut)
+async def submit_job(
+    body: JobSpec,
+    user: CurrentUser,
+    session: Session,
+    bookings: Bookings,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
     """Submit a job: the router chooses and books. With nothing free it waits, unbilled, and says what would fit."""
-    raise NotImplementedError
+
+    async def submit() -> JobOut:
+        job = await bookings.submit_job(session, user.user_id, body)
+        return _job_out(job, await bookings.jobs.newest_placement(session, job.id))
+
+    return await idempotent(
+        session, principal=user.user_id, route="POST /jobs", key=idempotency_key, body=body, action=submit
+    )
+
+
+def _booking_out(booking: BookingView, totals: MeterTotals) -> BookingOut:
+    return BookingOut(
+        id=booking.id,
+        job_id=booking.job_id,
+        offer_id=booking.offer_id,
+        node_id=booking.node_id,
+        node_name=booking.node_name,
+        gpu_model=booking.gpu_model,
+        device_ids=list(booking.device_ids),
+        state=booking.state,
+        rate_per_hour_micros=booking.rate_per_hour_micros,
+        starts_at=booking.starts_at,
+        ends_at=booking.ends_at,
+        ended_at=booking.ended_at,
+        held_micros=totals.held_micros,
+        charged_micros=totals.charged_micros,
+        refunded_micros=totals.refunded_micros,
+    )
+
+
+def _job_out(job: JobView, placement: PlacementView | None) -> JobOut:
+    return JobOut(
+        id=job.id,
+        name=job.name,
+        state=job.state,
+        reason=job.reason,
+        detail=job.detail,
+        exit_code=job.exit_code,
+        spec=job.spec,
+        created_at=job.created_at,
+        started_at=job.started_at,
+        ended_at=job.ended_at,
+        placement=None if placement is None else _placement_out(placement),
+        placements_count=job.epoch,
+        last_checkpoint_at=job.checkpoint_at,
+        checkpoints_count=job.checkpoints_count,
+        progress=None if job.progress is None else ProgressOut(**job.progress),
+        charged_micros=job.charged_micros,
+        refunded_micros=job.refunded_micros,
+        running_s=job.run_us / 1_000_000,
+    )
+
+
+def _placement_out(placement: PlacementView) -> PlacementOut:
+    return PlacementOut(
+        id=placement.id,
+        epoch=placement.epoch,
+        state=placement.state,
+        outcome=placement.outcome,
+        node_id=placement.node_id,
+        node_name=placement.node_name,
+        gpu_model=placement.gpu_model,
+        gpus=len(placement.device_uuids),
+        region=placement.region,
+        simulated=placement.simulated,
+        booking_id=placement.booking_id,
+        rate_per_hour_micros=placement.rate_per_hour_micros,
+        created_at=placement.created_at,
+        running_at=placement.running_at,
+        ended_at=placement.ended_at,
+        recovery_ms=placement.recovery,
+    )

@@ -1,16 +1,11 @@
 """Request and response models of bookings."""
 
 from datetime import datetime
-from enum import StrEnum
 
 from gp4u_protocol.job_spec import JobSpec, Strict
 from pydantic import Field
 
-
-class BookingState(StrEnum):
-    HELD = "held"  # devices and money set aside, the job not yet running
-    ACTIVE = "active"
-    ENDED = "ended"
+from gp4u_server.bookings.types import BookingState
 
 
 class BookingIn(Strict):
