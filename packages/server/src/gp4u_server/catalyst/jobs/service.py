@@ -6,32 +6,36 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from gp4u_protocol.job_spec import JobSpec
-from gp4u_protocol.messages import ActualState, DesiredRun, PlacementSpec, Progress, Report, ReportAck
-from sqlalchemy import func, select, text
+from gp4u_protocol.messages import DesiredRun, PlacementSpec, Progress, Report, ReportAck
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gp4u_server.catalyst.jobs import decisions, repository
 from gp4u_server.catalyst.jobs.data_keys import DataKeys
 from gp4u_server.catalyst.jobs.errors import JobAlreadyPlaced, JobNotFound, StaleEpoch
 from gp4u_server.catalyst.jobs.events import (
-    JobEnded,
     LeaseInterrupted,
     LeaseRestored,
-    PlacementEnded,
-    PlacementRan,
 )
 from gp4u_server.catalyst.jobs.logs import append_log
 from gp4u_server.catalyst.jobs.models import Job, Placement
 from gp4u_server.catalyst.jobs.ports import NodeDesires
 from gp4u_server.catalyst.jobs.timeline import CHECKPOINTS_SHOWN_ALL, Timeline
+from gp4u_server.catalyst.jobs.transitions import (
+    WORK_CHANNEL,
+    Transitions,
+    db_now,
+    facts_of,
+    ids_of,
+    ms_between,
+    notify,
+)
 from gp4u_server.catalyst.jobs.types import EventKind, JobState, Outcome, PlacementState
 from gp4u_server.catalyst.jobs.views import JobView, PlacementView, job_view, placement_spec, placement_view
 from gp4u_server.foundation.events import EventBus
 from gp4u_server.kit.ids import new_id
+from gp4u_server.market.types import OfferView
 
-NODE_DESIRED_CHANNEL = "gp4u_node_desired"
-WORK_CHANNEL = "gp4u_work"
-WAITING_RETRY_S_MAX = 15.0
+ATTEMPTS_BEFORE_FORGIVING = 5
 
 
 @dataclass(frozen=True)
@@ -68,13 +72,13 @@ class JobService:
             offer_id=offer_id,
             state=JobState.QUEUED.value,
             data_key=self.data_keys.create(job_id),
-            next_attempt_at=await _db_now(session),
+            next_attempt_at=await db_now(session),
         )
         session.add(job)
         await session.flush()
         await session.refresh(job)
         await self._timeline.append(session, job, EventKind.QUEUED, "Queued")
-        await _notify(session, WORK_CHANNEL, "")
+        await notify(session, WORK_CHANNEL, "")
         return job_view(job)
 
     async def get(self, session: AsyncSession, job_id: str) -> JobView:
@@ -84,10 +88,21 @@ class JobService:
             raise _not_found(job_id)
         return job_view(job)
 
+    async def data_key(self, session: AsyncSession, job_id: str) -> bytes:
+        """The key of the job's checkpoints, for its renter. Raises JobNotFound."""
+        job = await repository.get_job(session, job_id)
+        if job is None:
+            raise _not_found(job_id)
+        return self.data_keys.unwrap(job.id, job.data_key)
+
     async def lock(self, session: AsyncSession, job_id: str, *, skip_locked: bool = False) -> JobView | None:
         """The job, locked for this transaction; None when it is missing or (with `skip_locked`) somebody has it."""
         job = await repository.lock_job(session, job_id, skip_locked=skip_locked)
         return None if job is None else job_view(job)
+
+    async def lock_job(self, session: AsyncSession, job_id: str) -> None:
+        """Lock the job's row until the transaction ends: whoever changes several rows of a job begins here."""
+        await repository.lock_job(session, job_id)
 
     async def newest_placement(self, session: AsyncSession, job_id: str) -> PlacementView | None:
         """The placement with the highest epoch, live or ended."""
@@ -115,7 +130,7 @@ class JobService:
             job.state = JobState.STOPPING.value
             placement.desired = DesiredRun.STOP.value
             placement.stop_reason = reason
-            placement.stop_requested_at = await _db_now(session)
+            placement.stop_requested_at = await db_now(session)
             await self._timeline.append(
                 session,
                 job,
@@ -125,31 +140,33 @@ class JobService:
                 reason=reason,
                 sentence=sentence,
             )
-            await self._node_changed(session, placement.node_id)
+            await self._transitions.node_changed(session, placement.node_id)
             return job_view(job)
-        verdict = decisions.after_stopped(_facts(job), reason)
-        at = await _db_now(session)
+        verdict = decisions.after_stopped(facts_of(job), reason)
+        at = await db_now(session)
         if placement is not None:
-            await self._end_placement(session, job, placement, verdict, at)
-        await self._apply(session, job, verdict, at, exit_code=None)
+            await self._transitions.end_placement(session, job, placement, verdict, at)
+        await self._transitions.apply(session, job, verdict, at, exit_code=None)
         return job_view(job)
 
     # --- placing -----------------------------------------------------------------------------------------
+
+    async def lock_for_placing(self, session: AsyncSession, job_id: str) -> JobView | None:
+        """The job, locked until commit, when it waits for a placement (queued or recovering); else None."""
+        job = await repository.lock_job(session, job_id)
+        return job_view(job) if job is not None and job.state in ("queued", "recovering") else None
 
     async def create_placement(
         self,
         session: AsyncSession,
         job: JobView,
         *,
-        node_id: str,
-        node_name: str,
-        region: str,
-        simulated: bool,
-        offer_id: str,
+        offer: OfferView,
         booking_id: str,
         device_uuids: Sequence[str],
         rate_per_hour_micros: int,
-        gpu_model: str,
+        decision: dict[str, Any] | None = None,
+        now: datetime | None = None,
     ) -> PlacementView:
         """Give the job its next placement, epoch + 1, and wake the node's gateway.
 
@@ -160,23 +177,26 @@ class JobService:
             raise JobAlreadyPlaced("The job was placed or ended in the meantime.")
         if not device_uuids:
             raise ValueError("a placement needs at least one device")
-        now = await _db_now(session)
+        now = await db_now(session)
         row.epoch += 1
         recovery = None
         if row.lost_at is not None and row.last_beat_at is not None:
-            recovery = {"detect_ms": _ms(row.last_beat_at, row.lost_at), "decide_ms": _ms(row.lost_at, now)}
+            recovery = {
+                "detect_ms": ms_between(row.last_beat_at, row.lost_at),
+                "decide_ms": ms_between(row.lost_at, now),
+            }
         placement = Placement(
             id=new_id("plc"),
             job_id=row.id,
             epoch=row.epoch,
             state=PlacementState.OFFERED.value,
-            node_id=node_id,
-            node_name=node_name,
-            region=region,
-            simulated=simulated,
-            gpu_model=gpu_model,
+            node_id=offer.node_id,
+            node_name=offer.node_name,
+            region=offer.region,
+            simulated=offer.simulated,
+            gpu_model=offer.gpu_model,
             device_uuids=list(device_uuids),
-            offer_id=offer_id,
+            offer_id=offer.id,
             booking_id=booking_id,
             rate_per_hour_micros=rate_per_hour_micros,
             restore_checkpoint_id=row.checkpoint_id,
@@ -191,11 +211,11 @@ class JobService:
         row.detail = None
         await session.flush()
         await session.refresh(placement)
-        kind, title = EventKind.MATCHED, f"Matched with {node_name}"
+        kind, title = EventKind.MATCHED, f"Matched with {offer.node_name}"
         if recovery is not None:
-            kind, title = EventKind.FAILED_OVER, f"Moved to {node_name}"
+            kind, title = EventKind.FAILED_OVER, f"Moved to {offer.node_name}"
         elif row.epoch > 1:
-            kind, title = EventKind.RETRYING, f"Trying again on {node_name}"
+            kind, title = EventKind.RETRYING, f"Trying again on {offer.node_name}"
         await self._timeline.append(
             session,
             row,
@@ -203,38 +223,35 @@ class JobService:
             title,
             epoch=row.epoch,
             ms=recovery["decide_ms"] if recovery else None,
-            node_id=node_id,
-            node_name=node_name,
-            gpu_model=gpu_model,
+            node_id=offer.node_id,
+            node_name=offer.node_name,
+            gpu_model=offer.gpu_model,
             gpus=len(device_uuids),
             rate_per_hour_micros=rate_per_hour_micros,
             restores_checkpoint=row.checkpoint_id,
+            decision=decision,
         )
-        await self._node_changed(session, node_id)
+        await self._transitions.node_changed(session, offer.node_id)
         return placement_view(placement, row.renter_id)
 
     async def record_waiting(
-        self, session: AsyncSession, job_id: str, *, summary: str, detail: dict[str, Any] | None = None
-    ) -> JobView:
-        """Nothing fits now: say so once on the timeline, and try again after a growing pause (at most 15 s)."""
-        job = await repository.lock_job(session, job_id)
-        if job is None:
-            raise _not_found(job_id)
-        if job.state not in ("queued", "recovering"):
-            return job_view(job)
-        job.attempts += 1
-        pause_s = min(2.0 ** min(job.attempts - 1, 8), WAITING_RETRY_S_MAX)
-        job.next_attempt_at = await _db_now(session) + timedelta(seconds=pause_s)
-        if job.detail != summary:
-            job.detail = summary
-            await self._timeline.append(
-                session, job, EventKind.WAITING, summary, epoch=job.epoch, **(detail or {})
-            )
+        self, session: AsyncSession, job: JobView, *, detail: dict[str, Any], retry_at: datetime
+    ) -> None:
+        """Nothing fits now: try again at `retry_at`. `detail["summary"]` is the sentence for the renter; it goes onto
+        the timeline when it is a new one."""
+        row = await repository.lock_job(session, job.id)
+        if row is None or row.state not in ("queued", "recovering"):
+            return
+        row.attempts += 1
+        row.next_attempt_at = retry_at
+        summary = str(detail.get("summary") or "Waiting for a node that fits")
+        if row.detail != summary:
+            row.detail = summary
+            await self._timeline.append(session, row, EventKind.WAITING, summary, epoch=row.epoch, why=detail)
         # A node excluded for losing the job may be the only one that fits: after a while it is welcome again.
-        if job.attempts >= 5:
-            job.excluded_node_ids = []
+        if row.attempts >= ATTEMPTS_BEFORE_FORGIVING:
+            row.excluded_node_ids = []
         await session.flush()
-        return job_view(job)
 
     async def due_for_placing(self, session: AsyncSession, limit: int = 50) -> list[str]:
         """Ids of jobs whose next attempt is due, recovering ones first."""
@@ -265,7 +282,7 @@ class JobService:
             raise _stale()
         if placement.state == PlacementState.OFFERED.value:
             placement.state = PlacementState.CLAIMED.value
-            placement.claimed_at = await _db_now(session)
+            placement.claimed_at = await db_now(session)
         return self.data_keys.unwrap(job.id, job.data_key)
 
     async def record_report(self, session: AsyncSession, node_id: str, report: Report) -> ReportAck:
@@ -283,7 +300,7 @@ class JobService:
         if placement.state == PlacementState.ENDED.value:
             return stale
         placement.report_seq = report.seq
-        await self._apply_report(session, job, placement, report)
+        await self._transitions.apply_report(session, job, placement, report)
         return ack
 
     async def append_log(
@@ -334,7 +351,7 @@ class JobService:
         if job.checkpoint_id is not None and (epoch, seq) <= newest:
             return
         job.checkpoint_id, job.checkpoint_epoch, job.checkpoint_seq = checkpoint_id, epoch, seq
-        job.checkpoint_at = placement.checkpoint_at = await _db_now(session)
+        job.checkpoint_at = placement.checkpoint_at = await db_now(session)
         job.checkpoints_count += 1
         if step is not None:
             job.progress = {"total_steps": None, "metrics": {}, **(job.progress or {}), "step": step}
@@ -364,15 +381,19 @@ class JobService:
         job, placement = await self._current(session, placement_id, epoch)
         if placement.recovery is None or "first_step_ms" in placement.recovery or job.last_beat_at is None:
             return
-        ms = _ms(job.last_beat_at, await _db_now(session))
+        ms = ms_between(job.last_beat_at, await db_now(session))
         placement.recovery = {**placement.recovery, "first_step_ms": ms}
         job.progress = progress.model_dump()
 
     # --- health ------------------------------------------------------------------------------------------
 
+    async def lock_on_node(self, session: AsyncSession, node_id: str) -> None:
+        """Lock what lives on a node. Take this before the node's own row: jobs, placements, node is the lock order."""
+        await self._lock_live_on_node(session, node_id)
+
     async def record_lease_interrupted(self, session: AsyncSession, node_id: str, silent_s: float) -> None:
         """The node's beats went missing `silent_s` ago: its running time is confirmed only until then."""
-        now = await _db_now(session)
+        now = await db_now(session)
         for job, placement in await self._lock_live_on_node(session, node_id):
             if placement.interrupted_at is not None or placement.claimed_at is None:
                 continue
@@ -381,7 +402,7 @@ class JobService:
                 covered_until = max(covered_until, placement.metered_from)
             placement.interrupted_at = covered_until
             running = placement.metered_from is not None
-            self._close_segment(job, placement, covered_until)
+            self._transitions.close_segment(job, placement, covered_until)
             await self._timeline.append(
                 session,
                 job,
@@ -394,17 +415,17 @@ class JobService:
             if running:
                 await self.bus.publish(
                     session,
-                    LeaseInterrupted(**_ids(job, placement), covered_until=covered_until),
+                    LeaseInterrupted(**ids_of(job, placement), covered_until=covered_until),
                 )
 
     async def record_lease_restored(self, session: AsyncSession, node_id: str, bridge_s: float) -> None:
         """The node is back and was not replaced. Within `bridge_s` of silence its lease never ran out, so that
         time was run and counts; after a longer one the job was frozen, and counting goes on from now."""
-        now = await _db_now(session)
+        now = await db_now(session)
         for job, placement in await self._lock_live_on_node(session, node_id):
             if placement.interrupted_at is None:
                 continue
-            silent_ms = _ms(placement.interrupted_at, now)
+            silent_ms = ms_between(placement.interrupted_at, now)
             at = placement.interrupted_at if silent_ms <= bridge_s * 1000 else now
             placement.interrupted_at = None
             running = placement.running_at is not None
@@ -420,7 +441,7 @@ class JobService:
                 node_name=placement.node_name,
             )
             if running:
-                await self.bus.publish(session, LeaseRestored(**_ids(job, placement), at=at))
+                await self.bus.publish(session, LeaseRestored(**ids_of(job, placement), at=at))
 
     async def record_node_lost(
         self,
@@ -433,7 +454,7 @@ class JobService:
 
         `progress` is the last that the gateway heard of each placement. Returns the jobs that are due for placing.
         """
-        now = await _db_now(session)
+        now = await db_now(session)
         due = []
         for job, placement in await self._lock_live_on_node(session, node_id):
             last_beat = now - timedelta(seconds=silent_s)
@@ -451,14 +472,15 @@ class JobService:
                 EventKind.NODE_LOST,
                 f"{placement.node_name} is lost",
                 epoch=placement.epoch,
-                ms=_ms(last_beat, now),
+                ms=ms_between(last_beat, now),
                 node_name=placement.node_name,
                 step=(job.progress or {}).get("step"),
                 saved_until=_iso(placement.checkpoint_at or placement.running_at),
             )
-            verdict = decisions.after_lost(_facts(job))
-            await self._end_placement(session, job, placement, verdict, last_beat)
-            await self._apply(session, job, verdict, now, exit_code=None)
+            verdict = decisions.after_lost(facts_of(job))
+            await self._transitions.end_placement(session, job, placement, verdict, last_beat)
+            await self._transitions.apply(session, job, verdict, now, exit_code=None)
+            await self._transitions.node_changed(session, placement.node_id)
             if job.next_attempt_at is not None:
                 due.append(job.id)
         return due
@@ -485,7 +507,7 @@ class JobService:
             found = await repository.lock_placement(session, placement_id)
             if found is None or found[1].state != PlacementState.OFFERED.value:
                 continue
-            await self._start_failed(session, *found, "not_claimed", None)
+            await self._transitions.start_failed(session, *found, "not_claimed", None)
             failed += 1
         return failed
 
@@ -497,11 +519,11 @@ class JobService:
             if found is None or found[1].state == PlacementState.ENDED.value:
                 continue
             job, placement = found
-            at = await _db_now(session)
-            verdict = decisions.after_stopped(_facts(job), placement.stop_reason)
-            await self._end_placement(session, job, placement, verdict, at)
-            await self._apply(session, job, verdict, at, exit_code=None)
-            await self._node_changed(session, placement.node_id)
+            at = await db_now(session)
+            verdict = decisions.after_stopped(facts_of(job), placement.stop_reason)
+            await self._transitions.end_placement(session, job, placement, verdict, at)
+            await self._transitions.apply(session, job, verdict, at, exit_code=None)
+            await self._transitions.node_changed(session, placement.node_id)
             ended += 1
         return ended
 
@@ -534,6 +556,10 @@ class JobService:
     def _timeline(self) -> Timeline:
         return Timeline(self.bus)
 
+    @property
+    def _transitions(self) -> Transitions:
+        return Transitions(self.bus, self.nodes)
+
     async def _current(self, session: AsyncSession, placement_id: str, epoch: int) -> tuple[Job, Placement]:
         found = await repository.lock_placement(session, placement_id)
         if found is None:
@@ -553,234 +579,18 @@ class JobService:
                 locked.append(pair)
         return locked
 
-    async def _apply_report(
-        self, session: AsyncSession, job: Job, placement: Placement, report: Report
-    ) -> None:
-        state = report.state
-        at = await _db_now(session)
-        if state in (ActualState.EXITED, ActualState.STOPPED):
-            if state is ActualState.EXITED:
-                verdict = decisions.after_exit(
-                    _facts(job), report.exit_code, report.signal, report.reason, report.detail
-                )
-            else:
-                verdict = decisions.after_stopped(_facts(job), report.reason)
-            await self._end_placement(session, job, placement, verdict, at)
-            await self._apply(session, job, verdict, at, exit_code=report.exit_code)
-            await self._node_changed(session, placement.node_id)
-        elif state is ActualState.START_FAILED:
-            await self._start_failed(session, job, placement, report.reason, report.detail)
-        elif state is ActualState.KILLED:
-            # Nobody superseded this epoch, yet the node gave the run up (say, frozen for a day): start over elsewhere.
-            job.last_beat_at = job.lost_at = at
-            verdict = decisions.after_lost(_facts(job))
-            await self._end_placement(session, job, placement, verdict, at)
-            await self._apply(session, job, verdict, at, exit_code=None)
-            await self._node_changed(session, placement.node_id)
-        else:
-            await self._progressed(session, job, placement, report, at)
-
-    async def _progressed(
-        self, session: AsyncSession, job: Job, placement: Placement, report: Report, at: datetime
-    ) -> None:
-        was = PlacementState(placement.state)
-        now_state = decisions.PLACEMENT_STATES.get(report.state, was)
-        if was is PlacementState.STOPPING and now_state is not PlacementState.STOPPING:
-            now_state = was
-        placement.state = now_state.value
-        if placement.claimed_at is None:
-            placement.claimed_at = at
-        if report.state is ActualState.FETCHING:
-            await self._timeline.append(session, job, EventKind.STARTING, "Starting", epoch=placement.epoch)
-        elif report.state is ActualState.RESTORING:
-            await self._timeline.append(
-                session,
-                job,
-                EventKind.RESTORING,
-                "Reading the checkpoint back",
-                epoch=placement.epoch,
-                checkpoint_id=placement.restore_checkpoint_id,
-            )
-        elif report.state is ActualState.RUNNING and placement.running_at is None:
-            await self._runs(session, job, placement, report, at)
-
-    async def _runs(
-        self, session: AsyncSession, job: Job, placement: Placement, report: Report, at: datetime
-    ) -> None:
-        placement.running_at = placement.metered_from = at
-        job.started_at = job.started_at or at
-        if job.stop_reason is None:
-            job.state = JobState.RUNNING.value
-        job.start_failures = 0
-        took = report.durations_ms
-        kind, title, ms = EventKind.RUNNING, f"Running on {placement.node_name}", sum(took.values()) or None
-        if placement.recovery is not None and job.last_beat_at is not None:
-            ms = _ms(job.last_beat_at, at)
-            placement.recovery = {
-                **placement.recovery,
-                "restore_ms": took.get("fetching", 0) + took.get("restoring", 0),
-                "start_ms": took.get("starting", 0),
-                "recovery_ms": ms,
-            }
-            job.lost_at = None
-            kind, title = EventKind.RESUMED, f"Resumed on {placement.node_name}"
-        await self._timeline.append(
-            session,
-            job,
-            kind,
-            title,
-            epoch=placement.epoch,
-            ms=ms,
-            node_name=placement.node_name,
-            durations_ms=took or None,
-            recovery_ms=placement.recovery,
-        )
-        await self.bus.publish(session, PlacementRan(**_ids(job, placement), at=at))
-
-    async def _start_failed(
-        self, session: AsyncSession, job: Job, placement: Placement, reason: str | None, detail: str | None
-    ) -> None:
-        at = await _db_now(session)
-        verdict = decisions.after_start_failed(_facts(job), reason, detail)
-        placement.reason = reason
-        if not verdict.state.is_final:
-            said = detail or decisions.SENTENCES.get(reason or "") or "The start failed."
-            await self._timeline.append(
-                session,
-                job,
-                EventKind.RETRYING,
-                f"Start failed on {placement.node_name}",
-                epoch=placement.epoch,
-                reason=reason,
-                sentence=said,
-                retry_after_s=verdict.retry_after_s,
-            )
-        await self._end_placement(session, job, placement, verdict, at)
-        await self._apply(session, job, verdict, at, exit_code=None)
-        await self._node_changed(session, placement.node_id)
-
-    async def _end_placement(
-        self,
-        session: AsyncSession,
-        job: Job,
-        placement: Placement,
-        verdict: decisions.Verdict,
-        at: datetime,
-    ) -> None:
-        """Close the row and tell bookings. `at` is when its running time ends."""
-        at = max(at, placement.metered_from or placement.created_at)
-        self._close_segment(job, placement, at)
-        placement.state = PlacementState.ENDED.value
-        placement.outcome = verdict.outcome.value
-        placement.reason = verdict.reason or placement.reason
-        placement.ended_at = at
-        if verdict.exclude_node and placement.node_id not in job.excluded_node_ids:
-            job.excluded_node_ids = [*job.excluded_node_ids, placement.node_id]
-        await session.flush()
-        await self.bus.publish(
-            session,
-            PlacementEnded(
-                **_ids(job, placement),
-                outcome=verdict.outcome,
-                at=at,
-                saved_until=placement.checkpoint_at or placement.running_at,
-            ),
-        )
-
-    async def _apply(
-        self,
-        session: AsyncSession,
-        job: Job,
-        verdict: decisions.Verdict,
-        at: datetime,
-        *,
-        exit_code: int | None,
-    ) -> None:
-        """Move the job where the verdict says; its placement is closed already."""
-        job.state = verdict.state.value
-        job.start_failures = verdict.start_failures
-        if not verdict.state.is_final:
-            job.next_attempt_at = at + timedelta(seconds=verdict.retry_after_s or 0.0)
-            await session.flush()
-            await _notify(session, WORK_CHANNEL, job.id)
-            return
-        job.reason, job.detail, job.exit_code = verdict.reason, verdict.detail, exit_code
-        job.ended_at = max(at, job.created_at)
-        job.next_attempt_at = None
-        kind, title = {
-            JobState.DONE: (EventKind.DONE, "Done"),
-            JobState.FAILED: (EventKind.FAILED, "Failed"),
-            JobState.STOPPED: (EventKind.STOPPED, "Stopped"),
-        }[verdict.state]
-        await self._timeline.append(
-            session,
-            job,
-            kind,
-            title,
-            epoch=job.epoch,
-            ms=job.run_us // 1000,
-            reason=verdict.reason,
-            sentence=verdict.detail,
-            exit_code=exit_code,
-        )
-        await self.bus.publish(
-            session,
-            JobEnded(
-                job_id=job.id,
-                renter_id=job.renter_id,
-                state=verdict.state,
-                reason=verdict.reason,
-                at=job.ended_at,
-            ),
-        )
-
     async def _give_up(self, session: AsyncSession, job_id: str) -> None:
         job = await repository.lock_job(session, job_id)
         assert job is not None
         placement = await repository.lock_live_placement(session, job)
-        at = await _db_now(session)
+        at = await db_now(session)
         verdict = decisions.Verdict(
             Outcome.STOPPED, JobState.FAILED, "no_capacity", decisions.SENTENCES["no_capacity"]
         )
         if placement is not None:
-            await self._end_placement(session, job, placement, verdict, at)
-            await self._node_changed(session, placement.node_id)
-        await self._apply(session, job, verdict, at, exit_code=None)
-
-    @staticmethod
-    def _close_segment(job: Job, placement: Placement, until: datetime) -> None:
-        if placement.metered_from is not None:
-            job.run_us += max(0, (until - placement.metered_from) // timedelta(microseconds=1))
-            placement.metered_from = None
-
-    async def _node_changed(self, session: AsyncSession, node_id: str) -> None:
-        """The node's wanted state is another now: raise its version and wake its gateway at commit."""
-        await session.flush()
-        await self.nodes.bump_desired(session, node_id)
-        await _notify(session, NODE_DESIRED_CHANNEL, node_id)
-
-
-def _facts(job: Job) -> decisions.JobFacts:
-    return decisions.JobFacts(
-        protection=JobSpec.model_validate(job.spec).protection,
-        has_run=job.started_at is not None,
-        stop_reason=job.stop_reason,
-        start_failures=job.start_failures,
-    )
-
-
-def _ids(job: Job, placement: Placement) -> dict[str, Any]:
-    return {
-        "job_id": job.id,
-        "renter_id": job.renter_id,
-        "placement_id": placement.id,
-        "epoch": placement.epoch,
-        "booking_id": placement.booking_id,
-    }
-
-
-def _ms(start: datetime, end: datetime) -> int:
-    return max(0, round((end - start).total_seconds() * 1000))
+            await self._transitions.end_placement(session, job, placement, verdict, at)
+            await self._transitions.node_changed(session, placement.node_id)
+        await self._transitions.apply(session, job, verdict, at, exit_code=None)
 
 
 def _iso(at: datetime | None) -> str | None:
@@ -793,15 +603,3 @@ def _not_found(job_id: str) -> JobNotFound:
 
 def _stale() -> StaleEpoch:
     return StaleEpoch("This run of the job is over: another placement owns it, or it has ended.")
-
-
-async def _db_now(session: AsyncSession) -> datetime:
-    """The database's clock, the only one that records use."""
-    now: datetime = (await session.execute(select(func.clock_timestamp()))).scalar_one()
-    return now
-
-
-async def _notify(session: AsyncSession, channel: str, payload: str) -> None:
-    await session.execute(
-        text("SELECT pg_notify(:channel, :payload)").bindparams(channel=channel, payload=payload)
-    )

@@ -1,0 +1,197 @@
+"""Writes changes of liveness, and only changes. Every write is guarded by the node's session number."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from gp4u_protocol.lease import freeze_after_s
+from gp4u_protocol.lease_core import LeaseId
+from gp4u_protocol.messages import NodeFacts, Progress
+from sqlalchemy import func, insert, select, text, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from gp4u_server.catalyst.health.authority import AUTHORITY_WINDOW_S
+from gp4u_server.catalyst.health.lease_table import Change, NodeState
+from gp4u_server.catalyst.health.models import GatewayAuthority
+from gp4u_server.catalyst.jobs.service import JobService, LeasedPlacement
+from gp4u_server.nodes.service import NodeService
+from gp4u_server.nodes.types import Liveness
+
+
+@dataclass(frozen=True)
+class Connected:
+    """A node's new session as the database knows it."""
+
+    session_no: int
+    desired_version: int
+    placements: list[LeasedPlacement]
+
+    @property
+    def leases(self) -> set[LeaseId]:
+        """Claimed placements: beats of this session may renew them."""
+        return {
+            LeaseId(placement.spec.placement_id, placement.spec.epoch)
+            for placement in self.placements
+            if placement.claimed
+        }
+
+
+@dataclass(frozen=True)
+class HealthService:
+    """Lock order in every use case: jobs, placements, node."""
+
+    nodes: NodeService
+    jobs: JobService
+    lease_ttl_s: float
+
+    # --- nodes -------------------------------------------------------------------------------------------
+
+    async def node_connected(
+        self, session: AsyncSession, node_id: str, *, gateway_id: str, facts: NodeFacts
+    ) -> Connected:
+        """The node proved its key to this gateway. Raises NodeNotFound, NodeWasRemoved, FactsInvalid, …"""
+        await self.jobs.lock_on_node(session, node_id)
+        unwatched_s = await self._unwatched_s(session, node_id, gateway_id)
+        session_no = await self.nodes.record_connected(
+            session, node_id, gateway_id=gateway_id, facts=facts, now=await _db_now(session)
+        )
+        bridge_s = freeze_after_s(self.lease_ttl_s)
+        if unwatched_s is not None and unwatched_s > bridge_s:
+            # Its gateway died, and nobody renewed anything for longer than a lease lasts: its jobs were frozen.
+            await self.jobs.record_lease_interrupted(session, node_id, unwatched_s)
+        await self.jobs.record_lease_restored(session, node_id, bridge_s)
+        return Connected(
+            session_no,
+            await self.nodes.desired_version(session, node_id),
+            await self.jobs.live_on_node(session, node_id),
+        )
+
+    async def record_change(
+        self, session: AsyncSession, change: Change, progress: dict[str, Progress] | None = None
+    ) -> bool:
+        """Write one change of the lease table. False: a newer session has the node; drop it from the table."""
+        await self.jobs.lock_on_node(session, change.node_id)
+        liveness = Liveness(change.state.value)
+        if not await self.nodes.record_liveness(
+            session,
+            change.node_id,
+            session_no=change.session_no,
+            liveness=liveness,
+            at=await _db_now(session),
+        ):
+            return False
+        if change.state is NodeState.SUSPECT:
+            await self.jobs.record_lease_interrupted(session, change.node_id, change.silent_s)
+        elif change.state is NodeState.LOST:
+            await self.jobs.record_node_lost(session, change.node_id, change.silent_s, progress)
+        else:
+            await self.jobs.record_lease_restored(session, change.node_id, freeze_after_s(self.lease_ttl_s))
+        return True
+
+    async def node_left(self, session: AsyncSession, node_id: str, session_no: int) -> bool:
+        """The node said goodbye with nothing running."""
+        return await self.nodes.record_left(
+            session, node_id, session_no=session_no, at=await _db_now(session)
+        )
+
+    async def held_by(self, session: AsyncSession, gateway_id: str) -> dict[str, tuple[int, int]]:
+        """Node → (session number, desired version) of every node whose newest session is this gateway's."""
+        statement = text(
+            "SELECT id, session_no, desired_version FROM nodes WHERE gateway_id = :gateway AND status <> 'removed'"
+        ).bindparams(gateway=gateway_id)
+        return {row.id: (row.session_no, row.desired_version) for row in await session.execute(statement)}
+
+    # --- gateways ----------------------------------------------------------------------------------------
+
+    async def begin_authority(self, session: AsyncSession, gateway_id: str, address: str) -> None:
+        """A gateway starts; it holds no node yet."""
+        now = await _db_now(session)
+        await session.execute(
+            insert(GatewayAuthority).values(
+                gateway_id=gateway_id, address=address, renewed_at=now, authority_until=now + _WINDOW
+            )
+        )
+        await self.nodes.gateway_seen(session, gateway_id, now)
+
+    async def renew_authority(self, session: AsyncSession, gateway_id: str) -> bool:
+        """The gateway lives. False: its nodes were taken over; it must forget them all and begin anew."""
+        now = await _db_now(session)
+        renewed = await session.execute(
+            update(GatewayAuthority)
+            .where(GatewayAuthority.gateway_id == gateway_id, GatewayAuthority.ended_at.is_(None))
+            .values(
+                # Never twice the same value, whatever the clock does: the controller compares it for equality.
+                renewed_at=func.greatest(now, GatewayAuthority.renewed_at + timedelta(microseconds=1)),
+                authority_until=now + _WINDOW,
+            )
+            .returning(GatewayAuthority.gateway_id)
+        )
+        if renewed.scalar_one_or_none() is None:
+            return False
+        await self.nodes.gateway_seen(session, gateway_id, now)
+        return True
+
+    async def standing_authorities(self, session: AsyncSession) -> dict[str, datetime]:
+        """Gateways that have not ended → when each last renewed."""
+        statement = select(GatewayAuthority.gateway_id, GatewayAuthority.renewed_at).where(
+            GatewayAuthority.ended_at.is_(None)
+        )
+        return dict((await session.execute(statement)).tuples().all())
+
+    async def take_over(
+        self, session: AsyncSession, gateway_id: str, renewed_at: datetime
+    ) -> list[Change] | None:
+        """End a dead gateway, if its row still says `renewed_at`. Returns the losses of the nodes that nobody else
+        holds, to be written one by one with `record_change`; None when the gateway renewed after all."""
+        ended = await session.execute(
+            update(GatewayAuthority)
+            .where(
+                GatewayAuthority.gateway_id == gateway_id,
+                GatewayAuthority.renewed_at == renewed_at,
+                GatewayAuthority.ended_at.is_(None),
+            )
+            .values(ended_at=func.clock_timestamp())
+            .returning(GatewayAuthority.gateway_id)
+        )
+        if ended.scalar_one_or_none() is None:
+            return None
+        return await self.losses_of(session, gateway_id)
+
+    async def losses_of(self, session: AsyncSession, gateway_id: str) -> list[Change]:
+        """Losses that remain to be written for an ended gateway."""
+        now = await _db_now(session)
+        renewed_at = await session.scalar(
+            select(GatewayAuthority.renewed_at).where(GatewayAuthority.gateway_id == gateway_id)
+        )
+        silent_s = max(0.0, (now - renewed_at).total_seconds()) if renewed_at else 0.0
+        return [
+            Change(node.node_id, node.session_no, NodeState.LOST, silent_s, NodeState(node.liveness.value))
+            for node in await self.nodes.nodes_of_gateway(session, gateway_id)
+        ]
+
+    async def ended_with_nodes(self, session: AsyncSession) -> list[str]:
+        """Gateways that ended lately and may still have nodes to their name (a controller died half-way)."""
+        statement = select(GatewayAuthority.gateway_id).where(
+            GatewayAuthority.ended_at > func.clock_timestamp() - timedelta(hours=1)
+        )
+        return list((await session.scalars(statement)).all())
+
+    async def _unwatched_s(self, session: AsyncSession, node_id: str, gateway_id: str) -> float | None:
+        """How long nobody renewed this node's leases, when its last gateway was another one; else None."""
+        before = await session.scalar(
+            text("SELECT gateway_id FROM nodes WHERE id = :id").bindparams(id=node_id)
+        )
+        if before is None or before == gateway_id:
+            return None
+        statement = select(func.extract("epoch", func.clock_timestamp() - GatewayAuthority.renewed_at)).where(
+            GatewayAuthority.gateway_id == before
+        )
+        seconds = await session.scalar(statement)
+        return None if seconds is None else float(seconds)
+
+
+_WINDOW = timedelta(seconds=AUTHORITY_WINDOW_S)
+
+
+async def _db_now(session: AsyncSession) -> datetime:
+    now: datetime = (await session.execute(select(func.clock_timestamp()))).scalar_one()
+    return now

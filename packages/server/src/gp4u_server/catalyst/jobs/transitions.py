@@ -1,0 +1,262 @@
+"""How a job and its placement move on. Rows come in locked; facts go out as events in the same transaction."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from gp4u_protocol.job_spec import JobSpec
+from gp4u_protocol.messages import ActualState, Report
+from sqlalchemy import func, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from gp4u_server.catalyst.jobs import decisions
+from gp4u_server.catalyst.jobs.events import JobEnded, PlacementEnded, PlacementRan
+from gp4u_server.catalyst.jobs.models import Job, Placement
+from gp4u_server.catalyst.jobs.ports import NodeDesires
+from gp4u_server.catalyst.jobs.timeline import Timeline
+from gp4u_server.catalyst.jobs.types import EventKind, JobState, PlacementState
+from gp4u_server.foundation.events import EventBus
+
+NODE_DESIRED_CHANNEL = "gp4u_node_desired"
+WORK_CHANNEL = "gp4u_work"
+
+
+@dataclass(frozen=True)
+class Transitions:
+    """Applies what happened."""
+
+    bus: EventBus
+    nodes: NodeDesires
+
+    @property
+    def timeline(self) -> Timeline:
+        """Where entries go."""
+        return Timeline(self.bus)
+
+    async def apply_report(
+        self, session: AsyncSession, job: Job, placement: Placement, report: Report
+    ) -> None:
+        state = report.state
+        at = await db_now(session)
+        if state in (ActualState.EXITED, ActualState.STOPPED):
+            if state is ActualState.EXITED:
+                verdict = decisions.after_exit(
+                    facts_of(job), report.exit_code, report.signal, report.reason, report.detail
+                )
+            else:
+                verdict = decisions.after_stopped(facts_of(job), report.reason)
+            await self.end_placement(session, job, placement, verdict, at)
+            await self.apply(session, job, verdict, at, exit_code=report.exit_code)
+            await self.node_changed(session, placement.node_id)
+        elif state is ActualState.START_FAILED:
+            await self.start_failed(session, job, placement, report.reason, report.detail)
+        elif state is ActualState.KILLED:
+            # Nobody superseded this epoch, yet the node gave the run up (say, frozen for a day): start over elsewhere.
+            job.last_beat_at = job.lost_at = at
+            verdict = decisions.after_lost(facts_of(job))
+            await self.end_placement(session, job, placement, verdict, at)
+            await self.apply(session, job, verdict, at, exit_code=None)
+            await self.node_changed(session, placement.node_id)
+        else:
+            await self._progressed(session, job, placement, report, at)
+
+    async def _progressed(
+        self, session: AsyncSession, job: Job, placement: Placement, report: Report, at: datetime
+    ) -> None:
+        was = PlacementState(placement.state)
+        now_state = decisions.PLACEMENT_STATES.get(report.state, was)
+        if was is PlacementState.STOPPING and now_state is not PlacementState.STOPPING:
+            now_state = was
+        placement.state = now_state.value
+        if placement.claimed_at is None:
+            placement.claimed_at = at
+        if report.state is ActualState.FETCHING:
+            await self.timeline.append(session, job, EventKind.STARTING, "Starting", epoch=placement.epoch)
+        elif report.state is ActualState.RESTORING:
+            await self.timeline.append(
+                session,
+                job,
+                EventKind.RESTORING,
+                "Reading the checkpoint back",
+                epoch=placement.epoch,
+                checkpoint_id=placement.restore_checkpoint_id,
+            )
+        elif report.state is ActualState.RUNNING and placement.running_at is None:
+            await self._runs(session, job, placement, report, at)
+
+    async def _runs(
+        self, session: AsyncSession, job: Job, placement: Placement, report: Report, at: datetime
+    ) -> None:
+        placement.running_at = placement.metered_from = at
+        job.started_at = job.started_at or at
+        if job.stop_reason is None:
+            job.state = JobState.RUNNING.value
+        job.start_failures = 0
+        took = report.durations_ms
+        kind, title, ms = EventKind.RUNNING, f"Running on {placement.node_name}", sum(took.values()) or None
+        if placement.recovery is not None and job.last_beat_at is not None:
+            ms = ms_between(job.last_beat_at, at)
+            placement.recovery = {
+                **placement.recovery,
+                "restore_ms": took.get("fetching", 0) + took.get("restoring", 0),
+                "start_ms": took.get("starting", 0),
+                "recovery_ms": ms,
+            }
+            job.lost_at = None
+            kind, title = EventKind.RESUMED, f"Resumed on {placement.node_name}"
+        await self.timeline.append(
+            session,
+            job,
+            kind,
+            title,
+            epoch=placement.epoch,
+            ms=ms,
+            node_name=placement.node_name,
+            durations_ms=took or None,
+            recovery_ms=placement.recovery,
+        )
+        await self.bus.publish(session, PlacementRan(**ids_of(job, placement), at=at))
+
+    async def start_failed(
+        self, session: AsyncSession, job: Job, placement: Placement, reason: str | None, detail: str | None
+    ) -> None:
+        at = await db_now(session)
+        verdict = decisions.after_start_failed(facts_of(job), reason, detail)
+        placement.reason = reason
+        if not verdict.state.is_final:
+            said = detail or decisions.SENTENCES.get(reason or "") or "The start failed."
+            await self.timeline.append(
+                session,
+                job,
+                EventKind.RETRYING,
+                f"Start failed on {placement.node_name}",
+                epoch=placement.epoch,
+                reason=reason,
+                sentence=said,
+                retry_after_s=verdict.retry_after_s,
+            )
+        await self.end_placement(session, job, placement, verdict, at)
+        await self.apply(session, job, verdict, at, exit_code=None)
+        await self.node_changed(session, placement.node_id)
+
+    async def end_placement(
+        self,
+        session: AsyncSession,
+        job: Job,
+        placement: Placement,
+        verdict: decisions.Verdict,
+        at: datetime,
+    ) -> None:
+        """Close the row and tell bookings. `at` is when its running time ends."""
+        at = max(at, placement.metered_from or placement.created_at)
+        self.close_segment(job, placement, at)
+        placement.state = PlacementState.ENDED.value
+        placement.outcome = verdict.outcome.value
+        placement.reason = verdict.reason or placement.reason
+        placement.ended_at = at
+        if verdict.exclude_node and placement.node_id not in job.excluded_node_ids:
+            job.excluded_node_ids = [*job.excluded_node_ids, placement.node_id]
+        await session.flush()
+        await self.bus.publish(
+            session,
+            PlacementEnded(
+                **ids_of(job, placement),
+                outcome=verdict.outcome,
+                at=at,
+                saved_until=placement.checkpoint_at or placement.running_at,
+            ),
+        )
+
+    async def apply(
+        self,
+        session: AsyncSession,
+        job: Job,
+        verdict: decisions.Verdict,
+        at: datetime,
+        *,
+        exit_code: int | None,
+    ) -> None:
+        """Move the job where the verdict says; its placement is closed already."""
+        job.state = verdict.state.value
+        job.start_failures = verdict.start_failures
+        if not verdict.state.is_final:
+            job.next_attempt_at = at + timedelta(seconds=verdict.retry_after_s or 0.0)
+            await session.flush()
+            await notify(session, WORK_CHANNEL, job.id)
+            return
+        job.reason, job.detail, job.exit_code = verdict.reason, verdict.detail, exit_code
+        job.ended_at = max(at, job.created_at)
+        job.next_attempt_at = None
+        kind, title = {
+            JobState.DONE: (EventKind.DONE, "Done"),
+            JobState.FAILED: (EventKind.FAILED, "Failed"),
+            JobState.STOPPED: (EventKind.STOPPED, "Stopped"),
+        }[verdict.state]
+        await self.timeline.append(
+            session,
+            job,
+            kind,
+            title,
+            epoch=job.epoch,
+            ms=job.run_us // 1000,
+            reason=verdict.reason,
+            sentence=verdict.detail,
+            exit_code=exit_code,
+        )
+        await self.bus.publish(
+            session,
+            JobEnded(
+                job_id=job.id,
+                renter_id=job.renter_id,
+                state=verdict.state,
+                reason=verdict.reason,
+                at=job.ended_at,
+            ),
+        )
+
+    @staticmethod
+    def close_segment(job: Job, placement: Placement, until: datetime) -> None:
+        if placement.metered_from is not None:
+            job.run_us += max(0, (until - placement.metered_from) // timedelta(microseconds=1))
+            placement.metered_from = None
+
+    async def node_changed(self, session: AsyncSession, node_id: str) -> None:
+        """The node's wanted state is another now: raise its version and wake its gateway at commit."""
+        await session.flush()
+        await self.nodes.bump_desired(session, node_id)
+        await notify(session, NODE_DESIRED_CHANNEL, node_id)
+
+
+def facts_of(job: Job) -> decisions.JobFacts:
+    return decisions.JobFacts(
+        protection=JobSpec.model_validate(job.spec).protection,
+        has_run=job.started_at is not None,
+        stop_reason=job.stop_reason,
+        start_failures=job.start_failures,
+    )
+
+
+def ids_of(job: Job, placement: Placement) -> dict[str, Any]:
+    return {
+        "job_id": job.id,
+        "renter_id": job.renter_id,
+        "placement_id": placement.id,
+        "epoch": placement.epoch,
+        "booking_id": placement.booking_id,
+    }
+
+
+def ms_between(start: datetime, end: datetime) -> int:
+    return max(0, round((end - start).total_seconds() * 1000))
+
+
+async def db_now(session: AsyncSession) -> datetime:
+    """The database's clock, the only one that records use."""
+    now: datetime = (await session.execute(select(func.clock_timestamp()))).scalar_one()
+    return now
+
+
+async def notify(session: AsyncSession, channel: str, payload: str) -> None:
+    await session.execute(
+        text("SELECT pg_notify(:channel, :payload)").bindparams(channel=channel, payload=payload)
+    )

@@ -1,0 +1,131 @@
+"""The web side of a gateway: the agents' socket, readiness, metrics."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+from gp4u_protocol.messages import AGENT_SOCKET_PATH
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from gp4u_server.gateway.connection import Connection
+from gp4u_server.gateway.handshake import Proven, Refusal, shake_hands
+from gp4u_server.gateway.hub import Hub
+from gp4u_server.kit.ids import new_id
+
+log = structlog.get_logger(__name__)
+
+HANDSHAKE_S_MAX = 10.0
+GOODBYE_CODE = 1000
+
+
+def create_app(hub: Hub) -> Starlette:
+    """The ASGI app; its lifespan runs the hub's loops."""
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        loops = asyncio.create_task(hub.run(), name="hub")
+        try:
+            yield
+        finally:
+            loops.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await loops
+
+    async def agents(websocket: WebSocket) -> None:
+        await _serve_agent(hub, websocket)
+
+    async def readiness(_: Request) -> Response:
+        return JSONResponse({"ready": hub.ready}, status_code=200 if hub.ready else 503)
+
+    async def metrics(_: Request) -> Response:
+        return Response(generate_latest(hub.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    return Starlette(
+        routes=[
+            WebSocketRoute(AGENT_SOCKET_PATH, agents),
+            Route("/readiness", readiness),
+            Route("/metrics", metrics),
+        ],
+        lifespan=lifespan,
+    )
+
+
+async def _serve_agent(hub: Hub, websocket: WebSocket) -> None:
+    await websocket.accept()
+    try:
+        async with asyncio.timeout(HANDSHAKE_S_MAX):
+            proven = await shake_hands(websocket, hub)
+    except Refusal as refusal:
+        hub.metrics.refused.labels(code=refusal.message.code).inc()
+        log.info("agent_refused", code=refusal.message.code, detail=refusal.message.detail)
+        await _reject(websocket, refusal)
+        return
+    except TimeoutError:
+        await _close(websocket, 1008, "the handshake took too long")
+        return
+    except WebSocketDisconnect:
+        return
+    except Exception:
+        log.exception("handshake_failed")
+        await _reject(
+            websocket, Refusal("unavailable", "The gateway cannot serve you now; try again.", retry=True)
+        )
+        return
+    await _serve_session(hub, websocket, proven)
+
+
+async def _serve_session(hub: Hub, websocket: WebSocket, proven: Proven) -> None:
+    node_id, number = proven.node_id, proven.connected.session_no
+    held = hub.table.session_no(node_id)
+    if held is not None and held > number:
+        await _reject(
+            websocket, Refusal("superseded", "A newer connection of this node is served.", retry=False)
+        )
+        return
+    connection = Connection(hub, websocket, proven, new_id("ses"))
+    hub.table.opened(node_id, connection.session_id, number, proven.connected.leases, hub.clock.monotonic_s())
+    hub.attach(connection)
+    # Between reading the placements and this line a change may have been announced; look again.
+    connection.wants_refresh()
+    log.info("node_connected", node_id=node_id, session_no=number)
+    polite = False
+    try:
+        await connection.serve()
+    except WebSocketDisconnect as gone:
+        polite = gone.code == GOODBYE_CODE
+    except Refusal as refusal:
+        hub.metrics.refused.labels(code=refusal.message.code).inc()
+        await _reject(websocket, refusal)
+    except Exception:
+        log.exception("connection_failed", node_id=node_id)
+    finally:
+        hub.detach(connection)
+    log.info("node_disconnected", node_id=node_id, polite=polite)
+    if polite and hub.table.left(node_id, connection.session_id):
+        try:
+            async with hub.database.transaction() as session:
+                await hub.health.node_left(session, node_id, number)
+        except Exception as error:
+            # It stays online in the table of nodes until the controller finds that nobody holds it.
+            log.warning("goodbye_not_written", node_id=node_id, error=str(error))
+    await _close(websocket, *connection.close_code)
+
+
+async def _reject(websocket: WebSocket, refusal: Refusal) -> None:
+    with contextlib.suppress(RuntimeError, WebSocketDisconnect):
+        await websocket.send_text(refusal.message.model_dump_json())
+    await _close(websocket, 1008, refusal.message.code)
+
+
+async def _close(websocket: WebSocket, code: int, reason: str) -> None:
+    if WebSocketState.DISCONNECTED in (websocket.client_state, websocket.application_state):
+        return
+    with contextlib.suppress(RuntimeError, WebSocketDisconnect):
+        await websocket.close(code, reason[:120])
