@@ -59,6 +59,11 @@ class DataFolder:
         return short / "demo.sock"
 
     @property
+    def environment(self) -> Path:
+        """Addresses and secrets of what runs now, for `gp4u admin` on the same machine."""
+        return self.run / "environment.json"
+
+    @property
     def marker(self) -> Path:
         return self.root / "gp4u.json"
 
@@ -189,10 +194,11 @@ class DataFolder:
         write_json(self.run / "status.json", status)
 
 
-def write_json(path: Path, document: dict[str, Any]) -> None:
+def write_json(path: Path, document: dict[str, Any], mode: int = 0o644) -> None:
     """Replace `path` in one step: a reader sees the old document or the new one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(document, indent=2) + "\n")
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as file:
+        file.write(json.dumps(document, indent=2) + "\n")
     temporary.rename(path)
 
 

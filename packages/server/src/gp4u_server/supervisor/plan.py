@@ -22,6 +22,8 @@ from gp4u_server.supervisor.child import Part
 from gp4u_server.supervisor.errors import OptionsConflict, PortTaken
 from gp4u_server.supervisor.folder import DataFolder
 
+OWN_SETTINGS = ("DATABASE_URL", "REDIS_URL", "GP4U_PUBLIC_URL", "GP4U_SECRETS_DIR", "GP4U_OBJECT_STORE_DIR")
+
 # What a demo agent must not see: it stands for a stranger's machine.
 _SERVER_SECRETS = ("DATABASE_URL", "GP4U_DATABASE_URL", "REDIS_URL", "GP4U_REDIS_URL", "GP4U_SECRETS_DIR")
 

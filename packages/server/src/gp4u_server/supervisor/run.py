@@ -17,7 +17,7 @@ from gp4u_server.embedded.program import ServerFailed, free_port
 from gp4u_server.supervisor import plan
 from gp4u_server.supervisor.child import Child, Part
 from gp4u_server.supervisor.errors import UpFailed
-from gp4u_server.supervisor.folder import DataFolder
+from gp4u_server.supervisor.folder import DataFolder, write_json
 from gp4u_server.supervisor.progress import Progress
 
 LOG_CHECK_S = 30.0
@@ -43,7 +43,7 @@ class Supervisor:
         """Start, serve until SIGINT or SIGTERM, stop. Raises UpFailed when the start does not succeed."""
         folder = self.folder
         folder.inspect()
-        lock = folder.lock()  # held until this process ends, however it ends
+        folder.lock()  # held until this process ends, however it ends
         lifeline_read, lifeline_write = os.pipe()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -66,7 +66,6 @@ class Supervisor:
             self.progress.stopping()
             await self._stop_all(lifeline_write)
             os.close(lifeline_read)
-            os.close(lock)
 
     async def _start_all(self, lifeline: int) -> None:
         options, folder = self.options, self.folder
@@ -84,6 +83,9 @@ class Supervisor:
             folder.write_marker({**marker, "demo": True})
         env = plan.environment(
             options, folder, database_url=database_url, redis_url=redis_url, base=os.environ
+        )
+        write_json(
+            folder.environment, {name: env[name] for name in plan.OWN_SETTINGS if name in env}, mode=0o600
         )
         ports = plan.Ports(api=free_port(), gateway=free_port())
         self.progress.step("Start API, gateway, controller, worker and public port")
@@ -170,7 +172,7 @@ class Supervisor:
                 "started_at": self._started_at.isoformat(),
                 "ready": self._ready_s is not None and not self._stop.is_set(),
                 "ready_s": self._ready_s,
-                "parts": [
+                "processes": [
                     {
                         "name": child.name,
                         "state": child.state.value,
