@@ -1,9 +1,15 @@
-"""Response models of checkpoints, as renters see them."""
+"""Request and response models of checkpoints: first as renters see them, then the agent's."""
 
 from datetime import datetime
+from typing import Annotated, Literal
 
+from gp4u_protocol.checkpoint.limits import MANIFEST_BYTES_MAX, PACK_BYTES_MAX, PACKS_A_CALL_MAX, PACKS_MAX
 from gp4u_protocol.job_spec import Strict
-from pydantic import Field
+from pydantic import Field, StringConstraints
+
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+PackId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+Id = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
 
 class CheckpointOut(Strict):
@@ -18,11 +24,29 @@ class CheckpointOut(Strict):
     step: int | None
     trigger: str = Field(description="job, interval, final")
     node_name: str
+    damaged_at: datetime | None = Field(
+        default=None, description="when a node first failed to verify it; an older one was used then"
+    )
+
+
+class CheckpointDownloadOut(Strict):
+    """Everything needed to read a checkpoint back. Addresses live for 15 minutes; those beginning with `/` are ours."""
+
+    id: str
+    job_id: str
+    epoch: int
+    seq: int
+    data_key: str = Field(
+        description="base64, 32 bytes; opens every checkpoint of this job: keep it to yourself"
+    )
+    manifest_url: str
+    manifest_blake3: str
+    packs: dict[str, str] = Field(description="pack id → address")
 
 
 class UploadIn(Strict):
     size_bytes: int = Field(ge=1, le=1 << 30)
-    blake3: str = Field(pattern=r"^[0-9a-f]{64}$")
+    blake3: Digest
 
 
 class UploadOut(Strict):
@@ -31,3 +55,98 @@ class UploadOut(Strict):
     id: str
     put_url: str | None
     headers: dict[str, str] = {}
+
+
+# --- the agent's side ------------------------------------------------------------------------------------
+
+
+class FenceIn(Strict):
+    """Every call of an agent names its placement and epoch; 409 `stale_epoch` means: kill the job."""
+
+    placement_id: Id
+    epoch: int = Field(ge=1, lt=1 << 62)
+
+
+class OpenedOut(Strict):
+    upload_id: str
+    seq: int
+
+
+class PackIn(Strict):
+    id: PackId
+    size_bytes: int = Field(ge=1, le=PACK_BYTES_MAX)
+
+
+class PacksIn(FenceIn):
+    upload_id: Id
+    packs: list[PackIn] = Field(min_length=1, max_length=PACKS_A_CALL_MAX)
+
+
+class AddressOut(Strict):
+    """PUT the bytes to `url` with exactly `headers`. 412 means that they are there already."""
+
+    url: str
+    headers: dict[str, str]
+
+
+class PackAddressOut(AddressOut):
+    id: str
+
+
+class PackAddressesOut(Strict):
+    packs: list[PackAddressOut]
+
+
+class ManifestIn(FenceIn):
+    upload_id: Id
+    blake3: Digest
+    size_bytes: int = Field(ge=1, le=MANIFEST_BYTES_MAX)
+
+
+class CommitIn(ManifestIn):
+    packs: list[PackIn] = Field(max_length=PACKS_MAX)
+    files: int = Field(ge=0, lt=1 << 31)
+    content_bytes: int = Field(ge=0, lt=1 << 62)
+    stored_bytes: int = Field(ge=0, lt=1 << 62, description="information only; we count ourselves")
+    step: int | None = Field(default=None, ge=0, lt=1 << 62)
+    trigger: Literal["job", "interval", "final"]
+
+
+class CommittedOut(Strict):
+    id: str
+    epoch: int
+    seq: int
+    committed_at: datetime
+
+
+class RestorePointOut(Strict):
+    id: str
+    epoch: int
+    seq: int
+    manifest_blake3: str
+    step: int | None
+
+
+class RestorePointsOut(Strict):
+    items: list[RestorePointOut] = Field(description="by (epoch, seq), newest first")
+
+
+class AgentDownloadOut(Strict):
+    id: str
+    epoch: int
+    seq: int
+    manifest_url: str
+    manifest_blake3: str
+    packs: dict[str, str]
+
+
+class DamageIn(FenceIn):
+    detail: str = Field(max_length=500)
+
+
+class AgentUploadOut(Strict):
+    """The folder of a job: GET `url`, check length and BLAKE3, unpack."""
+
+    url: str
+    size_bytes: int
+    blake3: str
