@@ -154,8 +154,8 @@ def hierarchies() -> list[Hierarchy]:
     own_paths: dict[str, str] = {}
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
-        for controller in controllers.split(","):
-            own_paths[controller] = path
+        for name in controllers.split(","):
+            own_paths[name] = path
     found: list[Hierarchy] = []
     for line in Path("/proc/self/mounts").read_text().splitlines():
         _, mount_point, kind, options, *_ = line.split()
@@ -169,9 +169,9 @@ def hierarchies() -> list[Hierarchy]:
                     found.insert(0, Hierarchy(2, base, frozenset(purposes | {"freeze"})))
                     break
         elif kind == "cgroup":
-            names = options.split(",")
-            purposes = {p for p, c in _V1_CONTROLLERS.items() if c in names}
-            own = next((own_paths[n] for n in names if n in own_paths), "/")
+            controllers = options.split(",")
+            purposes = {p for p, c in _V1_CONTROLLERS.items() if c in controllers}
+            own = next((own_paths[n] for n in controllers if n in own_paths), "/")
             base = mount / own.lstrip("/")
             base = base if base.is_dir() else mount
             if purposes and os.access(base, os.W_OK):
@@ -182,7 +182,9 @@ def hierarchies() -> list[Hierarchy]:
 def create(name: str, *, prefer_version: int | None = None) -> JobCgroups:
     """Groups called `name` for every purpose that works here; possibly none. Never raises for a missing right."""
     groups = JobCgroups()
-    ordered = sorted(hierarchies(), key=lambda h: h.version != prefer_version) if prefer_version else hierarchies()
+    ordered = (
+        sorted(hierarchies(), key=lambda h: h.version != prefer_version) if prefer_version else hierarchies()
+    )
     for hierarchy in ordered:
         wanted = hierarchy.purposes - groups.purposes
         if not wanted:

@@ -28,18 +28,22 @@ def job_environment(workload: Workload, paths: JobPaths) -> dict[str, str]:
         "OMP_NUM_THREADS": str(workload.limits.cpus),
     }
     environment = {**defaults, **workload.environment, **ours}
-    environment["PATH"] = ":".join(
-        [f"{paths.inside}/bin", paths.inside, *paths.path, *_split(workload.environment.get("PATH"))]
-    )
-    environment["PYTHONPATH"] = ":".join(
-        [f"{paths.inside}/python", paths.inside, *_split(workload.environment.get("PYTHONPATH"))]
-    )
+    environment["PATH"] = ":".join([paths.inside, *paths.path, *_split(workload.environment.get("PATH"))])
+    environment["PYTHONPATH"] = ":".join([paths.inside, *_split(workload.environment.get("PYTHONPATH"))])
     return environment
 
 
 def system_path() -> tuple[str, ...]:
     """Folders of programs: the agent's own Python first, so that `python` means one with packages."""
-    entries = (f"{sys.prefix}/bin", "/usr/local/bin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin")
+    entries = (
+        f"{sys.prefix}/bin",
+        "/usr/local/bin",
+        "/usr/bin",
+        "/bin",
+        "/usr/local/sbin",
+        "/usr/sbin",
+        "/sbin",
+    )
     return tuple(entry for entry in dict.fromkeys(entries) if Path(entry).is_dir())
 
 

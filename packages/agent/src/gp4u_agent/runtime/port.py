@@ -67,7 +67,9 @@ class Probe:
     works: bool
     proven: str  # "bubblewrap+seccomp+userns", shown to owner and renter
     why_not: str = ""
-    weaker: tuple[str, ...] = ()  # what is missing although it works: "memory limit by a watcher, not by cgroup"
+    weaker: tuple[
+        str, ...
+    ] = ()  # what is missing although it works: "memory limit by a watcher, not by cgroup"
 
 
 @dataclass(frozen=True)

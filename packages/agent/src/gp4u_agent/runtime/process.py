@@ -228,7 +228,7 @@ def _become_job(
         os.chdir(workload.job_dir)
         for number in (signal.SIGPIPE, signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
-        os.execve("/bin/sh", ["/bin/sh", "-c", workload.command], environment)
+        os.execve("/bin/sh", ["/bin/sh", "-c", workload.command], environment)  # noqa: S606
     except BaseException as error:
         os.write(2, f"gp4u: the job's shell could not be started: {error}\n".encode())
         os._exit(126)
@@ -276,4 +276,6 @@ def probe() -> Probe:
     """Plain processes work wherever /proc does; they isolate nothing, and say so."""
     if sys.platform != "linux":
         return Probe(False, "", "needs Linux")
-    return Probe(True, "NOT ISOLATED", weaker=("jobs can read and change everything that the agent's user can",))
+    return Probe(
+        True, "NOT ISOLATED", weaker=("jobs can read and change everything that the agent's user can",)
+    )

@@ -111,7 +111,9 @@ class Sandbox:
             filter_fd = _memory_file(stack, "seccomp", seccomp.program())
             uid = job_uid(workload.name) if as_root else 1000
             passwd_fd = _memory_file(
-                stack, "passwd", f"root:x:0:0::/:/usr/sbin/nologin\njob:x:{uid}:{uid}::{JOB}:/bin/sh\n".encode()
+                stack,
+                "passwd",
+                f"root:x:0:0::/:/usr/sbin/nologin\njob:x:{uid}:{uid}::{JOB}:/bin/sh\n".encode(),
             )
             group_fd = _memory_file(stack, "group", f"root:x:0:\njob:x:{uid}:\n".encode())
             # Kept open for the job's life: bubblewrap writes into it once more when the job ended.
@@ -120,7 +122,7 @@ class Sandbox:
                 command = self._command(
                     bwrap, workload, as_root, uid, filter_fd, passwd_fd, group_fd, status_write
                 )
-                self._process = subprocess.Popen(  # noqa: PLW1509 - the shim has one thread
+                self._process = subprocess.Popen(
                     command,
                     stdin=subprocess.DEVNULL,
                     stdout=output_fd,
@@ -164,7 +166,14 @@ class Sandbox:
         status_fd: int,
     ) -> list[str]:
         limits = workload.limits
-        command = [bwrap, "--die-with-parent", "--new-session", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
+        command = [
+            bwrap,
+            "--die-with-parent",
+            "--new-session",
+            "--unshare-pid",
+            "--unshare-ipc",
+            "--unshare-uts",
+        ]
         command += ["--unshare-cgroup-try", "--hostname", "job", "--json-status-fd", str(status_fd)]
         if not workload.network:
             command += ["--unshare-net"]
@@ -429,7 +438,13 @@ def _read_back(first_pid: int, as_root: bool) -> dict[str, str]:
     applied = {"user": "own user id" if as_root else "user namespace"}
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{first_pid}/limits").read_text().splitlines()[1:]:
-            for name in ("Max file size", "Max open files", "Max processes", "Max address space", "Max core file size"):
+            for name in (
+                "Max file size",
+                "Max open files",
+                "Max processes",
+                "Max address space",
+                "Max core file size",
+            ):
                 if line.startswith(name):
                     applied[f"rlimit.{name[4:]}"] = line[len(name) :].split()[0]
     return applied

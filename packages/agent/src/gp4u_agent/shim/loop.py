@@ -22,12 +22,6 @@ import socket
 import time
 from typing import Any
 
-from gp4u_agent.placement_dir import PlacementDir
-from gp4u_agent.runtime.port import Exit, Runtime, StartRefused, Usage, Workload
-from gp4u_agent.runtime.process import PlainProcesses
-from gp4u_agent.runtime.sandbox import Sandbox
-from gp4u_agent.shim.disk import DiskUse
-from gp4u_agent.shim.output import OutputLog
 from gp4u_protocol.lease_core import (
     Effect,
     JobExited,
@@ -39,6 +33,13 @@ from gp4u_protocol.lease_core import (
     shim_begin,
     shim_step,
 )
+
+from gp4u_agent.placement_dir import PlacementDir
+from gp4u_agent.runtime.port import Exit, Runtime, StartRefused, Usage, Workload
+from gp4u_agent.runtime.process import PlainProcesses
+from gp4u_agent.runtime.sandbox import Sandbox
+from gp4u_agent.shim.disk import DiskUse
+from gp4u_agent.shim.output import OutputLog
 
 FREEZE_RETRY_S = 0.005
 WATCH_INTERVAL_S = 0.5

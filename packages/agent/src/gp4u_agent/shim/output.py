@@ -15,7 +15,9 @@ SEGMENTS_MAX = 32
 class OutputLog:
     """Appends to the log folder. One writer: the shim."""
 
-    def __init__(self, folder: Path, segment_bytes: int = SEGMENT_BYTES, segments_max: int = SEGMENTS_MAX) -> None:
+    def __init__(
+        self, folder: Path, segment_bytes: int = SEGMENT_BYTES, segments_max: int = SEGMENTS_MAX
+    ) -> None:
         folder.mkdir(exist_ok=True)
         self._folder = folder
         self._segment_bytes = segment_bytes

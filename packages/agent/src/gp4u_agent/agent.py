@@ -1,0 +1,355 @@
+"""The agent: what the gateway says on one side, placements on the other, reconciliation between them."""
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import shutil
+import time
+from pathlib import Path
+
+from gp4u_protocol.lease_core import LeaseHolder, LeaseId
+from gp4u_protocol.messages import (
+    ActualState,
+    AgentMessage,
+    Claim,
+    Desired,
+    GatewayMessage,
+    Granted,
+    Heartbeat,
+    HeartbeatAck,
+    LogAck,
+    LogChunk,
+    NodeFacts,
+    PlacementSpec,
+    Refused,
+    Report,
+    ReportAck,
+    Token,
+    Welcome,
+)
+from pydantic import ValidationError
+
+from gp4u_agent import inside
+from gp4u_agent.connection import Connection
+from gp4u_agent.facts.collect import Sensors
+from gp4u_agent.http import AgentHttp
+from gp4u_agent.identity import Membership, NodeKey, StateDir
+from gp4u_agent.placement import NodeContext, Placement
+from gp4u_agent.placement_dir import PlacementDir
+from gp4u_agent.reconcile import Phase, reconcile
+
+TICK_S = 0.5
+REPORT_RESEND_S = 2.0
+LIFELINE_VARIABLE = "GP4U_LIFELINE_FD"
+
+log = logging.getLogger(__name__)
+
+
+class AlreadyRunning(Exception):
+    """Another agent works in this state folder."""
+
+
+def lease_clock() -> float:
+    """Seconds since boot, counting suspend: shared with the shims."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Agent:
+    """One node's agent. `run` returns only by an exception."""
+
+    def __init__(
+        self,
+        state: StateDir,
+        key: NodeKey,
+        membership: Membership,
+        sensors: Sensors,
+        runtime: str | None,
+        *,
+        gateway_urls: list[str],
+        api_url: str,
+    ) -> None:
+        self._state = state
+        self._sensors = sensors
+        self._runtime = runtime
+        self._http = AgentHttp(api_url)
+        self._holder = LeaseHolder()
+        self._connection = Connection(self, key, membership, gateway_urls)
+        self._placements: dict[LeaseId, Placement] = {}
+        self._desired: list[PlacementSpec] | None = None
+        self._session_id = ""
+        self._claim_seq = 0
+        self._absent_reported: dict[LeaseId, float] = {}
+        self._reports_sent_at = 0.0
+        self._health = sensors.health(set())
+        self._wake = asyncio.Event()
+        self._forgetting: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Work until cancelled. Raises SessionRefused, AlreadyRunning."""
+        lock = self._lock()
+        self._context = NodeContext(
+            http=self._http,
+            placements_dir=self._state.placements,
+            cache_dir=self._state.cache,
+            inside_dir=_install_inside(self._state.path / "inside"),
+            runtime=self._runtime or "",
+            send=self._send,
+            deadline=self._holder.deadline,
+            changed=self._wake.set,
+        )
+        self._watch_lifeline()
+        self._adopt_all()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._connection.run())
+                tasks.create_task(self._converge())
+                tasks.create_task(self._feel())
+        except* Exception as failed:
+            raise failed.exceptions[0] from None
+        finally:
+            for placement in self._placements.values():
+                await placement.close()
+            await self._http.close()
+            os.close(lock)
+
+    # --- the connection's side ----------------------------------------------------------------------------
+
+    def facts(self) -> NodeFacts:
+        """See SessionOwner."""
+        return self._sensors.facts()
+
+    def welcomed(self, welcome: Welcome) -> None:
+        """See SessionOwner."""
+        log.info("connected, session %s", welcome.session_id)
+        self._session_id = welcome.session_id
+        self._holder.begin_session(welcome.session_id, welcome.lease_ttl_s)
+        self._http.token = welcome.http_token
+        self._desired = None
+        self._reports_sent_at = 0.0
+        for placement in self._placements.values():
+            placement.claim_sent_at = None
+        self._wake.set()
+
+    def left(self) -> None:
+        """See SessionOwner."""
+        log.info("disconnected")
+        self._desired = None
+
+    def beat(self, seq: int) -> AgentMessage:
+        """See SessionOwner."""
+        self._holder.heartbeat_sent(seq, lease_clock())
+        for placement in self._placements.values():
+            placement.renew_status()
+        statuses = [placement.status() for placement in self._placements.values()]
+        return Heartbeat(seq=seq, health=self._health, placements=statuses)
+
+    def heard(self, message: GatewayMessage) -> None:
+        """See SessionOwner."""
+        if isinstance(message, HeartbeatAck):
+            self._connection.acknowledged(message.seq)
+            renewed = [(key.placement_id, key.epoch) for key in message.renewed]
+            for renewal in self._holder.heartbeat_acked(self._session_id, message.seq, renewed):
+                placement = self._placements.get(LeaseId(renewal.placement_id, renewal.epoch))
+                if placement is not None:
+                    placement.renew(renewal.deadline)
+        elif isinstance(message, Desired):
+            self._desired = list(message.placements)
+            self._wake.set()
+        elif isinstance(message, Granted):
+            self._granted(message)
+        elif isinstance(message, Refused):
+            self._refuse(LeaseId(message.placement_id, message.epoch), message.code)
+        elif isinstance(message, ReportAck):
+            self._report_acknowledged(message)
+        elif isinstance(message, LogAck):
+            placement = self._placements.get(LeaseId(message.placement_id, message.epoch))
+            if placement is not None:
+                placement.log_acknowledged(message)
+        elif isinstance(message, Token):
+            self._http.token = message.http_token
+
+    def _granted(self, message: Granted) -> None:
+        renewal = self._holder.claim_granted(
+            self._session_id, message.seq, message.placement_id, message.epoch
+        )
+        placement = self._placements.get(LeaseId(message.placement_id, message.epoch))
+        if renewal is not None and placement is not None:
+            placement.grant(message.data_key, renewal.deadline)
+            self._wake.set()
+
+    def _refuse(self, lease: LeaseId, code: str) -> None:
+        placement = self._placements.get(lease)
+        if placement is not None:
+            log.info("%s epoch %s: refused, %s", *lease, code)
+            placement.refused = True
+            self._wake.set()
+
+    def _report_acknowledged(self, ack: ReportAck) -> None:
+        lease = LeaseId(ack.placement_id, ack.epoch)
+        placement = self._placements.get(lease)
+        if placement is None:
+            return
+        placement.journal.acknowledge(ack.seq)
+        if ack.stale:
+            placement.journal.acknowledge(placement.journal.next_seq)
+            self._refuse(lease, "stale")
+        self._wake.set()
+
+    def _send(self, message: Report | LogChunk) -> None:
+        self._connection.send(lambda: message)
+
+    # --- reconciliation -----------------------------------------------------------------------------------
+
+    async def _converge(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), TICK_S)
+            self._wake.clear()
+            self._resend_reports()
+            self._carry_out()
+
+    def _carry_out(self) -> None:
+        now = lease_clock()
+        actual = {lease: placement.actual() for lease, placement in self._placements.items()}
+        plan = reconcile(self._desired, actual, now)
+        wanted = {LeaseId(spec.placement_id, spec.epoch): spec for spec in self._desired or []}
+        for lease in plan.kill:
+            self._holder.release(*lease)
+            self._placements[lease].kill("superseded")
+        for lease in plan.stop:
+            self._placements[lease].spec = wanted[lease]
+            self._placements[lease].stop()
+        for lease in plan.forget:
+            self._forget(lease)
+        for lease in plan.claim:
+            self._claim(wanted[lease], now)
+        for lease in plan.start:
+            self._placements[lease].start()
+        for lease in plan.report_absent:
+            self._report_absent(lease, wanted[lease], now)
+
+    def _claim(self, spec: PlacementSpec, now: float) -> None:
+        lease = LeaseId(spec.placement_id, spec.epoch)
+        if self._runtime is None:
+            self._report_once(
+                lease,
+                ActualState.START_FAILED,
+                now,
+                reason="agent_error",
+                detail="This node can run no jobs.",
+            )
+            return
+        placement = self._placements.get(lease)
+        if placement is None:
+            placement = self._placements[lease] = Placement(self._context, spec)
+        placement.claim_sent_at = now
+        self._claim_seq += 1
+        claim = Claim(seq=self._claim_seq, placement_id=spec.placement_id, epoch=spec.epoch)
+
+        def send_now() -> AgentMessage:
+            self._holder.claim_sent(claim.seq, claim.placement_id, claim.epoch, lease_clock())
+            return claim
+
+        self._connection.send(send_now)
+
+    def _report_absent(self, lease: LeaseId, spec: PlacementSpec, now: float) -> None:
+        self._report_once(lease, ActualState.STOPPED, now, reason=spec.stop_reason, detail=None)
+
+    def _report_once(
+        self, lease: LeaseId, state: ActualState, now: float, *, reason: str | None, detail: str | None
+    ) -> None:
+        """Say something of a placement that is not here; repeated while the server goes on asking."""
+        if now - self._absent_reported.get(lease, float("-inf")) < REPORT_RESEND_S:
+            return
+        self._absent_reported = {k: at for k, at in self._absent_reported.items() if now - at < 60}
+        self._absent_reported[lease] = now
+        # Far above any number that an earlier life of this placement may have used here.
+        self._send(
+            Report(
+                seq=1_000_000,
+                placement_id=lease.placement_id,
+                epoch=lease.epoch,
+                state=state,
+                reason=reason,
+                detail=detail,
+            )
+        )
+
+    def _resend_reports(self) -> None:
+        now = lease_clock()
+        if not self._connection.connected or now - self._reports_sent_at < REPORT_RESEND_S:
+            return
+        self._reports_sent_at = now
+        for placement in self._placements.values():
+            for report in placement.journal.pending:
+                self._send(report)
+
+    def _forget(self, lease: LeaseId) -> None:
+        placement = self._placements.pop(lease)
+        self._holder.release(*lease)
+        task = asyncio.create_task(placement.forget())
+        self._forgetting.add(task)
+        task.add_done_callback(self._forgetting.discard)
+
+    # --- the machine's side -------------------------------------------------------------------------------
+
+    def _adopt_all(self) -> None:
+        """Take over what an earlier run of this agent left: its shims did not notice that it was gone."""
+        for path in sorted(self._state.placements.iterdir()):
+            folder = PlacementDir(path)
+            document = folder.read(folder.placement) or {}
+            try:
+                spec = PlacementSpec.model_validate(document.get("spec"))
+            except ValidationError:
+                spec = None
+            if spec is None or not document.get("started"):
+                shutil.rmtree(path, ignore_errors=True)  # it never began; it is claimed anew if still wanted
+                continue
+            placement = Placement(self._context, spec)
+            self._placements[placement.lease] = placement
+            self._holder.adopt(*placement.lease)
+            log.info("%s epoch %s: found again", *placement.lease)
+            placement.adopt()
+
+    async def _feel(self) -> None:
+        """Readings are taken beside the heartbeat: a slow sensor must not delay the lease."""
+        while True:
+            busy = {
+                uuid
+                for placement in self._placements.values()
+                if placement.phase is not Phase.ENDED
+                for uuid in placement.spec.device_uuids
+            }
+            self._health = await asyncio.to_thread(self._sensors.health, busy)
+            await asyncio.sleep(1.0)
+
+    def _watch_lifeline(self) -> None:
+        """When whoever started us holds the other end of a pipe and dies, we go too (our shims watch it themselves)."""
+        lifeline = os.environ.get(LIFELINE_VARIABLE)
+        if lifeline:
+            asyncio.get_running_loop().add_reader(int(lifeline), lambda: os._exit(1))
+
+    def _lock(self) -> int:
+        fd = os.open(self._state.path / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(fd)
+            raise AlreadyRunning(f"Another agent works in {self._state.path}.") from None
+        os.ftruncate(fd, 0)
+        os.write(fd, str(os.getpid()).encode())
+        return fd
+
+
+def _install_inside(target: Path) -> Path:
+    """A copy of what jobs find under /gp4u, readable and runnable whatever the installer's modes were."""
+    target.mkdir(exist_ok=True, mode=0o755)
+    os.chmod(target, 0o755)  # noqa: S103 - every job reads it, whoever it runs as
+    for source in (inside.COMMAND, inside.HELPER):
+        temporary = target / f".{source.name}"
+        shutil.copyfile(source, temporary)
+        os.chmod(temporary, 0o755)  # noqa: S103
+        os.replace(temporary, target / source.name)
+    return target

@@ -1,0 +1,106 @@
+"""When a placement's checkpoints are taken: on the job's own request, on an interval, and at the end."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from gp4u_protocol.messages import PlacementSpec
+
+from gp4u_agent.checkpoint.commits import CommitRequest, ControlFolder
+from gp4u_agent.checkpoint.engine import CheckpointEngine
+from gp4u_agent.checkpoint.http import HttpFailure
+from gp4u_agent.checkpoint.transfer import StoreUnreachable
+from gp4u_agent.http import StaleEpoch
+
+LOOK_INTERVAL_S = 0.1
+FINAL_TIMEOUT_S = 50.0
+"""The server takes a stop as done after 90 s; grace and final checkpoint must fit into that."""
+
+log = logging.getLogger(__name__)
+
+
+class Checkpointing:
+    """Drives the engine of one placement.
+
+    Args:
+        on_stale: called when the server says that another epoch owns the job.
+        paused: whether no checkpoint can be taken now (the job is frozen because the link is down).
+    """
+
+    def __init__(
+        self,
+        engine: CheckpointEngine,
+        control: ControlFolder,
+        spec: PlacementSpec,
+        on_stale: Callable[[], None],
+        paused: Callable[[], bool],
+    ) -> None:
+        self._engine = engine
+        self._control = control
+        self._spec = spec
+        self._on_stale = on_stale
+        self._paused = paused
+
+    async def run(self) -> None:
+        """Take checkpoints until cancelled."""
+        loop = asyncio.get_running_loop()
+        due_at = loop.time() + self._spec.checkpoint_every_s
+        while True:
+            await asyncio.sleep(LOOK_INTERVAL_S)
+            if self._paused():
+                continue
+            for request in self._control.pending():
+                await self._answer(request)
+                due_at = loop.time() + self._spec.checkpoint_every_s
+            if loop.time() >= due_at:
+                await self._snapshot("interval", None)
+                due_at = loop.time() + self._spec.checkpoint_every_s
+
+    async def final(self) -> None:
+        """The last one: after the job ended, or before it is ended."""
+        try:
+            async with asyncio.timeout(FINAL_TIMEOUT_S):
+                for request in self._control.pending():
+                    await self._answer(request)
+                await self._snapshot("final", None)
+        except TimeoutError:
+            log.warning("%s: the final checkpoint took too long", self._spec.placement_id)
+
+    def close(self) -> None:
+        """Let the engine go."""
+        self._engine.close()
+
+    async def _answer(self, request: CommitRequest) -> None:
+        error = await self._snapshot("job", request.step)
+        newest = self._engine.newest
+        if error is None and newest is not None and newest.checkpoint_id is not None:
+            answer = {
+                "ok": True,
+                "checkpoint_id": newest.checkpoint_id,
+                "epoch": newest.epoch,
+                "seq": newest.seq,
+            }
+        else:
+            answer = {"ok": False, "error": error or "nothing_to_save"}
+        try:
+            self._control.answer(request, answer)
+        except OSError as failure:  # the job made the answer impossible; that is its own loss
+            log.warning(
+                "%s: commit %s cannot be answered: %s", self._spec.placement_id, request.name, failure
+            )
+
+    async def _snapshot(self, trigger: str, step: int | None) -> str | None:
+        """None when it is saved (or nothing changed), else a stable code of what went wrong."""
+        try:
+            await self._engine.snapshot(trigger, step)
+        except StaleEpoch:
+            self._on_stale()
+            return "stale_epoch"
+        except (StoreUnreachable, HttpFailure) as failure:
+            log.warning("%s: checkpoint not saved: %s", self._spec.placement_id, failure)
+            return "store_unreachable"
+        except Exception as failure:
+            # The folder is the job's: whatever it did to it must not end the care for the job.
+            log.warning("%s: checkpoint not possible: %s", self._spec.placement_id, failure)
+            return "folder_unreadable"
+        return None

@@ -1,0 +1,89 @@
+"""All facts and readings together."""
+
+import time
+from collections.abc import Set
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from gp4u_protocol.messages import DeviceFacts, NodeFacts, NodeHealth
+
+from gp4u_agent.facts import machine, nvidia, simulated
+from gp4u_agent.facts.simulated import SimulationSpec
+from gp4u_agent.runtime import process, sandbox
+from gp4u_agent.runtime.port import Probe
+
+
+@dataclass(frozen=True)
+class RuntimeChoice:
+    """Which runtime jobs get on this node, what its probe proved, and what an owner should be warned of."""
+
+    name: str | None
+    probes: dict[str, Probe]
+    warning: str | None
+
+    def as_facts(self) -> dict[str, str]:
+        """Runtime → what was proven, for those that may be used."""
+        return {self.name: self.probes[self.name].proven} if self.name else {}
+
+
+def choose_runtime(*, allow_unisolated: bool) -> RuntimeChoice:
+    """Probe for real. Plain processes are used only with the owner's explicit leave."""
+    probes = {"sandbox": sandbox.probe()}
+    if probes["sandbox"].works:
+        return RuntimeChoice("sandbox", probes, None)
+    why = f"The sandbox does not work here: {probes['sandbox'].why_not}."
+    if not allow_unisolated:
+        return RuntimeChoice(None, probes, f"{why} This node can take no jobs.")
+    probes["process"] = process.probe()
+    return RuntimeChoice(
+        "process",
+        probes,
+        f"{why} Jobs run WITHOUT ISOLATION, as you allowed: use this for demonstrations only.",
+    )
+
+
+class Sensors:
+    """This node's facts and readings. `node_seed` makes simulated UUIDs stable."""
+
+    def __init__(
+        self, folder: Path, runtimes: dict[str, str], simulation: SimulationSpec | None, node_seed: str
+    ) -> None:
+        self._folder = folder
+        self._runtimes = runtimes
+        self._simulation = simulation
+        self._nvml = None if simulation else nvidia.open_nvml()
+        self._devices: list[DeviceFacts] = []
+        if simulation:
+            self._devices = simulated.devices(simulation, node_seed)
+        elif self._nvml:
+            self._devices = self._nvml.devices()
+
+    def facts(self) -> NodeFacts:
+        """What the machine is, now."""
+        return NodeFacts(
+            hostname=machine.hostname(),
+            os=machine.operating_system(),
+            kernel=machine.kernel(),
+            cpu_model=machine.cpu_model(),
+            cpus=machine.cpus(),
+            memory_mb=machine.memory_mb(),
+            disk_free_mb=machine.disk_free_mb(self._folder),
+            devices=self._devices,
+            runtimes=self._runtimes,
+            simulated=self._simulation is not None,
+        )
+
+    def health(self, busy: Set[str]) -> NodeHealth:
+        """How it feels. `busy`: UUIDs of devices that jobs hold."""
+        if self._simulation:
+            readings = simulated.health(self._simulation, self._devices, set(busy), time.monotonic())
+        else:
+            readings = self._nvml.health() if self._nvml else []
+        return NodeHealth(
+            load_1m=machine.load_1m(),
+            memory_used_mb=machine.memory_used_mb(),
+            disk_free_mb=machine.disk_free_mb(self._folder),
+            agent_clock=datetime.now(UTC),
+            devices=readings,
+        )

@@ -1,0 +1,134 @@
+"""The agent's HTTP client: our API with the node's current token, and signed addresses without it.
+
+Satisfies `gp4u_agent.checkpoint.http.CheckpointHttp`. No method retries by itself; `with_retries` does, with a limit.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import httpx2
+
+from gp4u_agent.checkpoint.http import HttpFailure
+
+CONNECT_TIMEOUT_S = 5.0
+TIMEOUT_S = 60.0
+CONNECTIONS_MAX = 16
+REDIRECTS_MAX = 3
+Answer = TypeVar("Answer")
+
+
+class StaleEpoch(HttpFailure):
+    """The server said 409 `stale_epoch`: another epoch owns the job. Kill it."""
+
+
+class AgentHttp:
+    """One client for the agent's life. The token is replaced whenever the gateway sends a fresh one."""
+
+    def __init__(self, base_url: str) -> None:
+        self.base_url = base_url.rstrip("/")
+        self.token: str | None = None
+        self._client = httpx2.AsyncClient(
+            base_url=self.base_url,
+            timeout=httpx2.Timeout(TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
+            limits=httpx2.Limits(max_connections=CONNECTIONS_MAX),
+            follow_redirects=False,
+        )
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
+
+    async def get_json(self, path: str, params: Mapping[str, str | int] | None = None) -> Any:
+        """GET on our API. Raises HttpFailure, StaleEpoch."""
+        return (await self._send("GET", path, params=params, headers=self._headers())).json()
+
+    async def post_json(self, path: str, body: Mapping[str, Any]) -> Any:
+        """POST on our API. Raises HttpFailure, StaleEpoch."""
+        response = await self._send("POST", path, json=dict(body), headers=self._headers())
+        return response.json() if response.content else None
+
+    async def put_bytes(self, url: str, data: bytes, headers: Mapping[str, str] | None = None) -> None:
+        """PUT to a signed address. Raises HttpFailure."""
+        await self._send("PUT", url, content=data, headers=dict(headers or {}))
+
+    async def get_range(self, url: str, start: int, end: int | None) -> bytes:
+        """Bytes `start` (inclusive) to `end` (exclusive; None: to the end) of a signed address."""
+        last = "" if end is None else str(end - 1)
+        response = await self._send("GET", url, headers={"Range": f"bytes={start}-{last}"})
+        if response.status_code == 200:  # a store that does not know ranges sends everything
+            return response.content[start:end]
+        return response.content
+
+    @asynccontextmanager
+    async def download(self, path: str) -> AsyncIterator[httpx2.Response]:
+        """Open GET `path` on our API as a stream, following it to the signed address that it names.
+
+        The address is a redirect, or JSON `{"url": ...}`. Our token is never sent there. Raises HttpFailure.
+        """
+        url, headers = path, self._headers()
+        for _ in range(REDIRECTS_MAX + 1):
+            request = self._client.build_request("GET", url, headers=headers)
+            try:
+                response = await self._client.send(request, stream=True)
+            except (httpx2.HTTPError, OSError) as error:
+                raise HttpFailure(0, None, str(error) or type(error).__name__) from error
+            try:
+                if response.status_code >= 400:
+                    await response.aread()
+                    raise _failure(response)
+                if response.is_redirect:
+                    url, headers = response.headers["location"], {}
+                elif response.headers.get("content-type", "").startswith("application/json"):
+                    await response.aread()
+                    url, headers = response.json()["url"], {}
+                else:
+                    yield response
+                    return
+            finally:
+                await response.aclose()
+        raise HttpFailure(0, "too_many_redirects", f"{path} leads nowhere")
+
+    async def _send(self, method: str, url: str, **arguments: Any) -> httpx2.Response:
+        try:
+            response = await self._client.request(method, url, **arguments)
+        except (httpx2.HTTPError, OSError) as error:
+            raise HttpFailure(0, None, str(error) or type(error).__name__) from error
+        if response.status_code >= 300:
+            raise _failure(response)
+        return response
+
+
+def _failure(response: httpx2.Response) -> HttpFailure:
+    code = detail = None
+    try:
+        document = response.json()
+        code, detail = document.get("code"), document.get("detail")
+    except (ValueError, AttributeError):
+        detail = response.text[:200]
+    if response.status_code == 409 and code == "stale_epoch":
+        return StaleEpoch(409, code, detail or "")
+    return HttpFailure(response.status_code, code, detail if isinstance(detail, str) else str(detail or ""))
+
+
+async def with_retries(
+    call: Callable[[], Awaitable[Answer]],
+    *,
+    attempts: int = 5,
+    first_delay_s: float = 0.2,
+    delay_s_max: float = 5.0,
+) -> Answer:
+    """Call again after transient failures, with growing, jittered pauses. The last failure is raised."""
+    for attempt in range(attempts):
+        try:
+            return await call()
+        except HttpFailure as failure:
+            if not failure.is_transient or attempt == attempts - 1:
+                raise
+        await asyncio.sleep(random.uniform(0.5, 1) * min(delay_s_max, first_delay_s * 2**attempt))  # noqa: S311
+    raise AssertionError("unreachable")

@@ -1,0 +1,536 @@
+"""One placement on this node, from its grant to its last report.
+
+    granted → fetch files → restore → shim starts the job → proven: RUNNING → … → ended: last checkpoint, last output, report
+
+Reconciliation says *what* (start, stop, kill); this class knows *how*. It starts nothing without a lease: the shim itself
+refuses to start the job under a deadline that is past.
+"""
+
+import asyncio
+import base64
+import contextlib
+import json
+import logging
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gp4u_protocol.lease_core import LeaseId
+from gp4u_protocol.messages import (
+    ActualState,
+    LogAck,
+    LogChunk,
+    PlacementSpec,
+    PlacementStatus,
+    ProcessUsage,
+    Progress,
+    Report,
+)
+
+from gp4u_agent.checkpoint.commits import ControlFolder
+from gp4u_agent.checkpoint.engine import CheckpointEngine, NothingRestorable
+from gp4u_agent.checkpoint.http import HttpFailure
+from gp4u_agent.checkpoint.transfer import StoreUnreachable
+from gp4u_agent.checkpointing import Checkpointing
+from gp4u_agent.http import AgentHttp, StaleEpoch, with_retries
+from gp4u_agent.job_files import BadArchive, fetch
+from gp4u_agent.log_shipping import LogShipper
+from gp4u_agent.placement_dir import PlacementDir
+from gp4u_agent.reconcile import Actual, Phase
+from gp4u_agent.reports import ReportJournal
+from gp4u_agent.runtime import cgroups, processes
+from gp4u_agent.runtime.port import Limits, Workload
+from gp4u_agent.shim_client import ShimClient, ShimGone, launch
+
+PROOF_S = 0.25
+"""A job counts as started when its command was executed and lived this long, or ended well before."""
+LAST_OUTPUT_S = 5.0
+UNGRANTED_END_S = 20.0
+"""How long the end of a job waits for a new grant after a restart of the agent: its final checkpoint needs the key."""
+PROGRESS_BYTES_MAX = 64 << 10
+START_RETRY_S = 0.1
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class NodeContext:
+    """What all placements of an agent share."""
+
+    http: AgentHttp
+    placements_dir: Path
+    cache_dir: Path
+    inside_dir: Path
+    runtime: str
+    send: Callable[[Report | LogChunk], None]
+    deadline: Callable[[str, int], float | None]
+    changed: Callable[[], None]
+
+
+class Placement:
+    """See the module. All methods run in the agent's event loop."""
+
+    def __init__(self, context: NodeContext, spec: PlacementSpec) -> None:
+        self._context = context
+        self.spec = spec
+        self.lease = LeaseId(spec.placement_id, spec.epoch)
+        self.folder = PlacementDir(context.placements_dir / f"{spec.placement_id}.{spec.epoch}")
+        self.journal = ReportJournal.load(self.folder, spec.placement_id, spec.epoch)
+        self.phase = Phase.CLAIMING
+        self.claim_sent_at: float | None = None
+        self.refused = False
+        self.state = ActualState.CLAIMED
+        self._data_key: bytes | None = None
+        self._granted = asyncio.Event()
+        self._shim: ShimClient | None = None
+        self._shipper = LogShipper(self.folder, spec.placement_id, spec.epoch, context.send)
+        self._checkpointing: Checkpointing | None = None
+        self._stop_wanted = False
+        self._kill_reason: str | None = None
+        self._life: asyncio.Task[None] | None = None
+        self._stopping: asyncio.Task[None] | None = None
+        self._durations_ms: dict[str, int] = {}
+
+    # --- what reconciliation and the connection see -------------------------------------------------------
+
+    def actual(self) -> Actual:
+        """For `reconcile`."""
+        return Actual(
+            job_id=self.spec.job_id,
+            phase=self.phase,
+            granted=self._granted.is_set(),
+            claim_sent_at=self.claim_sent_at,
+            refused=self.refused,
+            end_acknowledged=self.journal.end_acknowledged,
+        )
+
+    def status(self) -> PlacementStatus:
+        """For the heartbeat."""
+        said = self._shim.status if self._shim else {}
+        usage = None
+        if said:
+            usage = ProcessUsage(
+                cpu_percent=said["cpu_percent"],
+                memory_mb=round(said["memory_bytes"] / 2**20, 1),
+                disk_mb=round(said["disk_bytes"] / 2**20, 1),
+            )
+        state = self.state
+        if self.frozen and state in (ActualState.RUNNING, ActualState.STOPPING):
+            state = ActualState.FROZEN
+        return PlacementStatus(
+            placement_id=self.spec.placement_id,
+            epoch=self.spec.epoch,
+            state=state,
+            usage=usage,
+            progress=self._progress(),
+        )
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the shim holds the job frozen."""
+        return bool(self._shim and not self._shim.gone.is_set() and self._shim.status.get("frozen"))
+
+    def grant(self, data_key: str, deadline: float) -> None:
+        """The claim was accepted. The key lives in this object only, never on disk."""
+        self._data_key = base64.b64decode(data_key)
+        self.refused = False
+        self._granted.set()
+        self.renew(deadline)
+        if self._checkpointing is None and self._life is not None:
+            self._make_checkpointing()
+
+    def renew(self, deadline: float) -> None:
+        """The lease is proven further."""
+        if self._shim is not None and not self._shim.gone.is_set():
+            with contextlib.suppress(ShimGone):
+                self._shim.tell("renew", deadline=deadline)
+
+    def renew_status(self) -> None:
+        """Ask the shim how things are; the answer comes by itself."""
+        if self._shim is not None and not self._shim.gone.is_set():
+            with contextlib.suppress(ShimGone):
+                self._shim.tell("status")
+
+    def log_acknowledged(self, ack: LogAck) -> None:
+        """The gateway has output up to there."""
+        self._shipper.acknowledge(ack)
+
+    # --- what reconciliation orders -----------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin: the lease is held and nothing was started yet."""
+        assert self._granted.is_set()
+        assert self._life is None
+        self.phase = Phase.PREPARING
+        self._life = self._task(self._from_the_beginning())
+
+    def adopt(self) -> None:
+        """Go on after a restart of the agent with what is in the folder."""
+        if self.journal.ended:
+            self._set_ended(ActualState.EXITED)
+        elif self.folder.shim_alive():
+            self.phase, self.state = Phase.RUNNING, ActualState.RUNNING
+            self._life = self._task(self._from_a_living_shim())
+        elif self.folder.read(self.folder.exit) is not None:
+            self.phase, self.state = Phase.ENDING, ActualState.RUNNING
+            self._life = self._task(self._end())
+        else:
+            self._shim_lost()
+
+    def stop(self) -> None:
+        """End it gracefully: SIGTERM, grace, final checkpoint, report."""
+        if self._stop_wanted:
+            return
+        self._stop_wanted = True
+        if self.phase is Phase.RUNNING:
+            self.phase, self.state = Phase.STOPPING, ActualState.STOPPING
+            self._report(ActualState.STOPPING)
+            self._stopping = self._task(self._stop_running())
+        elif self.phase in (Phase.CLAIMING, Phase.PREPARING):
+            self._cancel(self._life)
+            self._kill_shim("stopped")
+            self._report(ActualState.STOPPED, reason=self.spec.stop_reason)
+            self._set_ended(ActualState.STOPPED)
+
+    def kill(self, reason: str) -> None:
+        """End it now: another epoch owns the job, or nobody wants it any more. No checkpoint, no grace."""
+        if self.phase is Phase.ENDED or self._kill_reason is not None:
+            return
+        log.info("%s epoch %s: killed, %s", *self.lease, reason)
+        self._kill_reason = reason
+        self._cancel(self._stopping)
+        if self.phase is Phase.RUNNING or self.phase is Phase.STOPPING:
+            self._kill_shim(reason)  # its end is noticed like any other
+            return
+        self._cancel(self._life)
+        self._kill_shim(reason)
+        if self.phase is not Phase.CLAIMING:
+            self._report(ActualState.KILLED, reason=reason)
+        self._set_ended(ActualState.KILLED)
+
+    async def close(self) -> None:
+        """The agent goes; the job stays with its shim."""
+        for task in (self._life, self._stopping):
+            self._cancel(task)
+        if self._checkpointing is not None:
+            self._checkpointing.close()
+        if self._shim is not None:
+            await self._shim.close()
+
+    async def forget(self) -> None:
+        """Remove what is left of it on this machine."""
+        await self.close()
+        await asyncio.to_thread(shutil.rmtree, self.folder.path, True)
+        await asyncio.to_thread(shutil.rmtree, self._cache_dir, True)
+
+    # --- a life -------------------------------------------------------------------------------------------
+
+    async def _from_the_beginning(self) -> None:
+        try:
+            await self._prepare()
+            await self._start_job()
+        except asyncio.CancelledError:
+            raise
+        except StaleEpoch:
+            self.kill("superseded")
+            return
+        except Exception as error:
+            reason, detail = _why_not_started(error)
+            log.warning("%s: not started, %s: %s", self.spec.placement_id, reason, detail)
+            self._kill_shim(reason)
+            self._report(
+                ActualState.START_FAILED, reason=reason, detail=detail, durations_ms=self._durations_ms
+            )
+            self._set_ended(ActualState.START_FAILED)
+            return
+        await self._tend()
+
+    async def _prepare(self) -> None:
+        self.folder.path.mkdir(mode=0o700, exist_ok=True)
+        for folder in (self.folder.job, self.folder.control):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(mode=0o755)
+        self._keep(started=False, proven=False)
+        if self.spec.upload_id is not None:
+            self._enter(ActualState.FETCHING)
+            with self._measured("fetching"):
+                await with_retries(self._fetch)
+        self._make_checkpointing()
+        self._enter(ActualState.RESTORING)
+        with self._measured("restoring"):
+            await self._engine.restore()
+
+    async def _fetch(self) -> None:
+        assert self.spec.upload_id is not None
+        shutil.rmtree(self.folder.job)
+        self.folder.job.mkdir(mode=0o755)
+        await fetch(self._context.http, self.spec.upload_id, self.folder.job, self.spec.disk_mb << 20)
+
+    async def _start_job(self) -> None:
+        with self._measured("starting"):
+            self.folder.write(
+                self.folder.shim_order,
+                {"runtime": self._context.runtime, "workload": self._workload().to_json()},
+            )
+            self._keep(started=True, proven=False)
+            await launch(self.folder)
+            self._shim = ShimClient(self.folder, self._heard)
+            await self._shim.connect()
+            while True:
+                said = await self._shim.ask("start", deadline=self._deadline())
+                if said["phase"] != "ready":
+                    break
+                await asyncio.sleep(START_RETRY_S)  # the lease ran out meanwhile; a renewal is on its way
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._shim.gone.wait(), PROOF_S)
+        ended = self.folder.read(self.folder.exit)
+        if ended is not None and ended["reason"] == "start_failed":
+            raise ShimGone(ended["detail"])
+        self.phase = Phase.RUNNING
+        self._proven(ended)
+
+    def _proven(self, ended: dict[str, Any] | None) -> None:
+        """It ran, or ended well at once. A command that fails at once never ran: its start costs nothing."""
+        if ended is None or ended["code"] == 0:
+            self._report(ActualState.RUNNING, durations_ms=self._durations_ms)
+            self.state = ActualState.RUNNING
+            self._keep(started=True, proven=True)
+
+    async def _from_a_living_shim(self) -> None:
+        document = self.folder.read(self.folder.placement) or {}
+        self._shim = ShimClient(self.folder, self._heard)
+        try:
+            await self._shim.connect()
+            await self._shim.ask("renew", deadline=self._deadline())
+        except ShimGone:
+            self._shim.gone.set()
+        if not document.get("proven"):
+            self._proven(None)
+        await self._tend()
+
+    async def _tend(self) -> None:
+        """While it runs: checkpoints, output, and waiting for its end."""
+        assert self._shim is not None
+        shipping = self._task(self._shipper.run())
+        saving = self._task(self._save_when_granted())
+        try:
+            await self._shim.gone.wait()
+        finally:
+            for task in (shipping, saving):
+                task.cancel()
+            await asyncio.gather(shipping, saving, return_exceptions=True)
+        if self._stopping is not None and not self._stopping.done():
+            await asyncio.wait([self._stopping])
+        await self._end()
+
+    async def _save_when_granted(self) -> None:
+        await self._granted.wait()
+        assert self._checkpointing is not None
+        await self._checkpointing.run()
+
+    async def _stop_running(self) -> None:
+        """SIGTERM; the job's grace; a checkpoint of what it finished; the end."""
+        assert self._shim is not None
+        with contextlib.suppress(ShimGone):
+            self._shim.tell("terminate")
+            try:
+                await asyncio.wait_for(self._shim.gone.wait(), self.spec.stop_grace_s)
+            except TimeoutError:
+                if self._checkpointing is not None:
+                    await self._checkpointing.final()
+                self._shim.tell("kill", reason="stopped")
+
+    async def _end(self) -> None:
+        """Its process ended, or its shim was lost."""
+        ended = self.folder.read(self.folder.exit)
+        if self._kill_reason is not None:
+            self._report(ActualState.KILLED, reason=self._kill_reason)
+            self._set_ended(ActualState.KILLED)
+            return
+        if ended is None:
+            self._shim_lost()
+            return
+        self.phase = Phase.ENDING
+        self._context.changed()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._granted.wait(), UNGRANTED_END_S)
+        if self._granted.is_set():
+            self._make_checkpointing()
+            assert self._checkpointing is not None
+            await self._checkpointing.final()
+        await self._shipper.finish(LAST_OUTPUT_S)
+        document = self.folder.read(self.folder.placement) or {}
+        fields = {
+            "exit_code": ended["code"],
+            "signal": ended["signal"],
+            "detail": ended["detail"],
+            "durations_ms": {} if document.get("proven") else self._durations_ms,
+        }
+        if self._stop_wanted:
+            self._report(ActualState.STOPPED, reason=self.spec.stop_reason or ended["reason"], **fields)
+            self._set_ended(ActualState.STOPPED)
+        else:
+            self._report(ActualState.EXITED, reason=ended["reason"], **fields)
+            self._set_ended(ActualState.EXITED)
+
+    def _shim_lost(self) -> None:
+        """The shim died and took the job along, or the machine was restarted. The server decides what follows."""
+        groups = cgroups.find(self._cgroup_name)
+        groups.kill_all()
+        processes.send(groups.pids(), signal.SIGKILL)
+        if "freeze" in groups.purposes:
+            groups.thaw()
+        groups.remove()
+        self._report(
+            ActualState.EXITED,
+            reason="shim_lost",
+            detail="The process that kept the job on its node was ended.",
+        )
+        self._set_ended(ActualState.EXITED)
+
+    # --- pieces -------------------------------------------------------------------------------------------
+
+    @property
+    def _cgroup_name(self) -> str:
+        return f"{self.spec.placement_id}.{self.spec.epoch}"
+
+    @property
+    def _cache_dir(self) -> Path:
+        return self._context.cache_dir / f"{self.spec.placement_id}.{self.spec.epoch}"
+
+    def _workload(self) -> Workload:
+        ids = {"GP4U_JOB_ID": self.spec.job_id, "GP4U_EPOCH": str(self.spec.epoch)}
+        return Workload(
+            name=self._cgroup_name,
+            command=self.spec.command,
+            environment={**self.spec.environment, **ids},
+            job_dir=self.folder.job,
+            control_dir=self.folder.control,
+            inside_dir=self._context.inside_dir,
+            checkpoint_path=self.spec.checkpoint_path,
+            limits=Limits(
+                memory_bytes=self.spec.memory_mb << 20,
+                disk_bytes=self.spec.disk_mb << 20,
+                cpus=self.spec.cpus,
+            ),
+            network=self.spec.network,
+            devices=list(self.spec.device_uuids),
+        )
+
+    def _make_checkpointing(self) -> None:
+        if self._checkpointing is not None:
+            return
+        assert self._data_key is not None
+        self._cache_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._engine = CheckpointEngine(
+            self._context.http,
+            self.spec,
+            self._data_key,
+            self.folder.job / self.spec.checkpoint_path,
+            self._cache_dir,
+            self._job_pids,
+        )
+        self._checkpointing = Checkpointing(
+            self._engine,
+            ControlFolder(self.folder.control),
+            self.spec,
+            on_stale=lambda: self.kill("superseded"),
+            paused=lambda: self.frozen,
+        )
+
+    def _job_pids(self) -> list[int]:
+        identity = self.folder.read(self.folder.shim_identity)
+        if identity is None or not self.folder.shim_alive():
+            return []
+        return [found.pid for found in processes.descendants(int(identity["pid"]))]
+
+    def _deadline(self) -> float:
+        deadline = self._context.deadline(self.spec.placement_id, self.spec.epoch)
+        return 0.0 if deadline is None or deadline < 0 else deadline
+
+    def _heard(self, _: dict[str, Any]) -> None:
+        self._context.changed()
+
+    def _kill_shim(self, reason: str) -> None:
+        """Have the job ended by its shim; where that cannot be asked, end the shim, which ends the job."""
+        if self._shim is not None and not self._shim.gone.is_set():
+            with contextlib.suppress(ShimGone):
+                self._shim.tell("kill", reason=reason)
+                return
+        identity = self.folder.read(self.folder.shim_identity)
+        if identity is not None and self.folder.shim_alive():
+            processes.send([int(identity["pid"])], signal.SIGKILL)
+
+    def _progress(self) -> Progress | None:
+        """What the job says of itself; it is the job's file, so it is neither followed nor believed in size."""
+        try:
+            fd = os.open(
+                self.folder.control / "progress.json",
+                os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC,
+            )
+            with os.fdopen(fd, "rb") as file:
+                return Progress.model_validate(json.loads(file.read(PROGRESS_BYTES_MAX)))
+        except (OSError, ValueError, RecursionError):
+            return None
+
+    def _report(self, state: ActualState, **fields: Any) -> None:
+        self._context.send(self.journal.add(state, **fields))
+        self._context.changed()
+
+    def _enter(self, state: ActualState) -> None:
+        self.state = state
+        self._report(state)
+
+    def _set_ended(self, state: ActualState) -> None:
+        self.phase, self.state = Phase.ENDED, state
+        if self._checkpointing is not None:
+            self._checkpointing.close()
+        self._data_key = None
+        self._context.changed()
+
+    def _keep(self, *, started: bool, proven: bool) -> None:
+        self.folder.write(
+            self.folder.placement,
+            {"spec": self.spec.model_dump(mode="json"), "started": started, "proven": proven},
+        )
+
+    @contextlib.contextmanager
+    def _measured(self, name: str) -> Any:
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._durations_ms[name] = round((time.monotonic() - began) * 1000)
+
+    def _task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        task.add_done_callback(_complain)
+        return task
+
+    @staticmethod
+    def _cancel(task: asyncio.Task[None] | None) -> None:
+        if task is not None and task is not asyncio.current_task():
+            task.cancel()
+
+
+def _why_not_started(error: Exception) -> tuple[str, str]:
+    """(stable reason, sentence for the renter). The reasons of hosts are not held against the job."""
+    if isinstance(error, BadArchive):
+        return "bad_job_folder", str(error)
+    if isinstance(error, NothingRestorable):
+        return "restore_failed", str(error)
+    if isinstance(error, HttpFailure | StoreUnreachable):
+        return "fetch_failed", f"The job's files could not be fetched: {error}"
+    if isinstance(error, ShimGone):
+        return "start_failed", str(error)
+    return "agent_error", f"{type(error).__name__}: {error}"
+
+
+def _complain(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("a task of a placement failed", exc_info=error)

@@ -1,0 +1,73 @@
+"""Reports of one placement: numbered, kept on disk until acknowledged, so that no restart loses the end of a job."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from gp4u_protocol.messages import ActualState, Report
+
+from gp4u_agent.placement_dir import PlacementDir
+
+PENDING_MAX = 64
+FINAL_STATES = frozenset(
+    {ActualState.EXITED, ActualState.STOPPED, ActualState.START_FAILED, ActualState.KILLED}
+)
+
+
+@dataclass
+class ReportJournal:
+    """The unacknowledged reports of one placement and epoch, oldest first."""
+
+    folder: PlacementDir
+    placement_id: str
+    epoch: int
+    next_seq: int = 1
+    pending: list[Report] = field(default_factory=list)
+    end_acknowledged: bool = False
+
+    @classmethod
+    def load(cls, folder: PlacementDir, placement_id: str, epoch: int) -> "ReportJournal":
+        """What an earlier run of the agent left, or an empty one."""
+        journal = cls(folder, placement_id, epoch)
+        document = folder.read(folder.path / "reports.json")
+        if document is not None:
+            journal.next_seq = int(document["next_seq"])
+            journal.pending = [Report.model_validate(entry) for entry in document["pending"]]
+            journal.end_acknowledged = bool(document["end_acknowledged"])
+        return journal
+
+    @property
+    def ended(self) -> bool:
+        """Whether the end was already said."""
+        return self.end_acknowledged or any(report.state in FINAL_STATES for report in self.pending)
+
+    def add(self, state: ActualState, **fields: Any) -> Report:
+        """Write a new report down; sending it comes after."""
+        report = Report(
+            seq=self.next_seq, placement_id=self.placement_id, epoch=self.epoch, state=state, **fields
+        )
+        self.next_seq += 1
+        self.pending.append(report)
+        if len(self.pending) > PENDING_MAX:
+            # A long outage: freezing and thawing is the only thing that repeats, and only its last word matters.
+            del self.pending[1]
+        self._keep()
+        return report
+
+    def acknowledge(self, seq: int) -> None:
+        """The gateway has everything up to `seq`."""
+        done = [report for report in self.pending if report.seq <= seq]
+        if done:
+            self.pending = [report for report in self.pending if report.seq > seq]
+            self.end_acknowledged = self.end_acknowledged or any(r.state in FINAL_STATES for r in done)
+            self._keep()
+
+    def _keep(self) -> None:
+        if self.folder.path.is_dir():
+            self.folder.write(
+                self.folder.path / "reports.json",
+                {
+                    "next_seq": self.next_seq,
+                    "pending": [report.model_dump(mode="json") for report in self.pending],
+                    "end_acknowledged": self.end_acknowledged,
+                },
+            )
