@@ -102,6 +102,8 @@ class DecisionOut(Strict):
     at: datetime
     took_ms: float
     summary: str
+    candidates_count: int = Field(description="offers looked at; `candidates` holds at most 50 of them")
+    failed_counts: dict[str, int] = Field(description="hard limit → how many offers failed it")
     candidates: list[CandidateOut]
 
 

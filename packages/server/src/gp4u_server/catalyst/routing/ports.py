@@ -1,13 +1,12 @@
-"""What routing needs from outside: capacity from above (bookings), jobs from below (catalyst.jobs)."""
+"""What routing needs from outside: capacity from above (bookings). Jobs lie below and are used as they are."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from gp4u_server.catalyst.jobs.views import JobView, PlacementView
+from gp4u_server.catalyst.jobs.views import JobView
 from gp4u_server.market.types import OfferView
 
 
@@ -34,30 +33,9 @@ class Capacity(Protocol):
         ...
 
 
-class Jobs(Protocol):
-    """The part of catalyst.jobs that routing lives on."""
+class Footprint(Protocol):
+    """How much a node must fetch before the job can run (whoever stores checkpoints and uploads has it)."""
 
-    async def lock_for_placing(self, session: AsyncSession, job_id: str) -> JobView | None:
-        """The job, its row locked until commit, when it waits for a placement (queued or recovering); else None."""
-        ...
-
-    async def create_placement(
-        self,
-        session: AsyncSession,
-        job: JobView,
-        *,
-        offer: OfferView,
-        booking_id: str,
-        device_uuids: Sequence[str],
-        rate_per_hour_micros: int,
-        decision: dict[str, Any],
-        now: datetime,
-    ) -> PlacementView:
-        """Epoch + 1, the placement, its timeline entry (`decision` is its detail) and the node's desired version."""
-        ...
-
-    async def record_waiting(
-        self, session: AsyncSession, job: JobView, *, detail: dict[str, Any], retry_at: datetime
-    ) -> None:
-        """Nothing fits now: timeline `waiting` (when its sentence is new), `next_attempt_at`, attempts + 1."""
+    async def bytes_to_fetch(self, session: AsyncSession, job: JobView) -> int:
+        """Bytes of the job's folder and of the checkpoint it restores."""
         ...

@@ -1,0 +1,309 @@
+"""Where a job runs: pure. Hard limits first, then the least expected cost to finish.
+
+    expected cost = run + losses + movement                                     (micro-units)
+    run      = rate * T              T: predicted run time on this card
+    losses   = hazard * T * rate * (lost work + recovery)
+    movement = rate * bytes / link   a slower link to another region
+
+What a job needs is not known beforehand, so T compares cards by their published throughput: a job counts as
+`REFERENCE_RUN_S` on a card of `REFERENCE_TFLOPS` (an RTX 3090), less the part that its own progress says is done, and
+a card of twice that throughput needs half the time. The absolute sum is therefore no forecast of the bill, but the
+order of the candidates is right whenever time scales with throughput. A card's throughput is the larger of its
+published fp16 and fp32 rates. Losses and movement are not billed (lost work is refunded, fetching is free); they
+are the renter's waiting time, valued at the rate of the card he would wait for.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from enum import StrEnum
+
+from gp4u_protocol.job_spec import JobSpec, Protection
+
+from gp4u_server.kit.money import MICROS_PER_UNIT
+from gp4u_server.market.types import OfferState, OfferView
+
+REFERENCE_TFLOPS = 35.6
+REFERENCE_RUN_S = 3600.0
+RUN_S_MIN = 60.0
+RECOVERY_S = 10.0
+"""From a node's death to the job's next step, the restore aside (the platform's aim is 8 s)."""
+LINK_BYTES_PER_S = 100e6
+LINK_BYTES_PER_S_ACROSS = 25e6
+"""Assumed rates of fetching within a region and from another one; measured ones may replace them."""
+RUNTIME = "sandbox"
+RETRY_PAUSE_S_MAX = 15.0
+
+
+class Limit(StrEnum):
+    """A hard limit that an offer failed."""
+
+    NOT_LISTED = "not_listed"
+    NODE_OFFLINE = "node_offline"
+    EXCLUDED_NODE = "excluded_node"
+    GPU_MODEL = "gpu_model"
+    VRAM = "vram"
+    REGION = "region"
+    GPUS_TOTAL = "gpus_total"
+    GPUS_FREE = "gpus_free"
+    PRICE = "price"
+    DURATION = "duration"
+    RUNTIME = "runtime"
+    CPUS = "cpus"
+    MEMORY = "memory"
+    DISK = "disk"
+    TAKEN = "taken"
+
+
+PASSING = frozenset({Limit.NODE_OFFLINE, Limit.EXCLUDED_NODE, Limit.GPUS_FREE, Limit.TAKEN})
+"""Limits that waiting may cure."""
+
+WORDS = {
+    Limit.NOT_LISTED: "not listed",
+    Limit.NODE_OFFLINE: "offline",
+    Limit.EXCLUDED_NODE: "just failed this job",
+    Limit.GPU_MODEL: "another GPU model",
+    Limit.VRAM: "too little GPU memory",
+    Limit.REGION: "another region",
+    Limit.GPUS_TOTAL: "too few GPUs",
+    Limit.GPUS_FREE: "all GPUs busy",
+    Limit.PRICE: "too expensive",
+    Limit.DURATION: "duration out of bounds",
+    Limit.RUNTIME: "no sandbox runtime",
+    Limit.CPUS: "too few CPU cores",
+    Limit.MEMORY: "too little memory",
+    Limit.DISK: "too little disk",
+    Limit.TAKEN: "taken meanwhile",
+}
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a job needs, in the router's terms. `models` and `regions` empty mean any."""
+
+    spec: JobSpec
+    models: frozenset[str] = frozenset()
+    regions: frozenset[str] = frozenset()
+    excluded_node_ids: frozenset[str] = frozenset()
+    fraction_left: float = 1.0
+    bytes_to_fetch: int = 0
+    home_region: str | None = None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One offer with every number that counted. `failed` lists the hard limits it failed; empty means it fits."""
+
+    offer: OfferView
+    rate_per_hour_micros: int
+    failed: tuple[tuple[Limit, str], ...]
+    expected_run_s: float
+    expected_loss_micros: int
+    data_movement_micros: int
+    expected_cost_micros: int
+
+    @property
+    def fits(self) -> bool:
+        """No hard limit is in the way."""
+        return not self.failed
+
+    @property
+    def excluded_because(self) -> str | None:
+        """Why not, for people."""
+        return "; ".join(sentence for _, sentence in self.failed) or None
+
+    def without(self, limit: Limit, sentence: str) -> "Candidate":
+        """The same candidate, out of the running."""
+        return replace(self, failed=(*self.failed, (limit, sentence)))
+
+
+def need_of(
+    spec: JobSpec,
+    *,
+    models: Sequence[str],
+    excluded_node_ids: Sequence[str] = (),
+    progress: dict[str, object] | None = None,
+    bytes_to_fetch: int = 0,
+    home_region: str | None = None,
+) -> Need:
+    """A job's need; `progress` is what the job said last ({"step", "total_steps"})."""
+    step, total = (progress or {}).get("step"), (progress or {}).get("total_steps")
+    left = 1.0
+    if isinstance(step, int) and isinstance(total, int) and total > 0:
+        left = min(1.0, max(0.0, 1 - step / total))
+    return Need(
+        spec=spec,
+        models=frozenset(models),
+        regions=frozenset(region.lower() for region in spec.resources.regions),
+        excluded_node_ids=frozenset(excluded_node_ids),
+        fraction_left=left,
+        bytes_to_fetch=bytes_to_fetch,
+        home_region=home_region,
+    )
+
+
+def weigh(need: Need, offers: Sequence[OfferView]) -> list[Candidate]:
+    """Every offer with its numbers; those that fit first, the least expected cost to finish first. Deterministic."""
+    candidates = [_candidate(need, offer) for offer in offers]
+    return sorted(
+        candidates,
+        key=lambda candidate: (
+            len(candidate.failed),
+            candidate.expected_cost_micros,
+            candidate.rate_per_hour_micros,
+            candidate.offer.id,
+        ),
+    )
+
+
+def _candidate(need: Need, offer: OfferView) -> Candidate:
+    spec = need.spec
+    rate = offer.rate_per_hour_micros(spec.resources.gpus)
+    per_s = rate / timedelta(hours=1).total_seconds()
+    throughput = max(offer.fp16_tflops, offer.fp32_tflops) or REFERENCE_TFLOPS
+    run_s = max(RUN_S_MIN, REFERENCE_RUN_S * need.fraction_left * REFERENCE_TFLOPS / throughput)
+    # Without protection a loss costs everything done so far; with it, half a checkpoint interval on average.
+    lost_s = run_s / 2 if spec.protection is Protection.NONE else spec.checkpoint.every_s / 2
+    losses = offer.hazard_per_hour * run_s / 3600
+    loss_micros = round(losses * (min(lost_s, run_s / 2) + RECOVERY_S) * per_s)
+    near = need.home_region is None or need.home_region == offer.region
+    movement = round(need.bytes_to_fetch / (LINK_BYTES_PER_S if near else LINK_BYTES_PER_S_ACROSS) * per_s)
+    return Candidate(
+        offer=offer,
+        rate_per_hour_micros=rate,
+        failed=tuple(_failed(need, offer, rate)),
+        expected_run_s=round(run_s, 3),
+        expected_loss_micros=loss_micros,
+        data_movement_micros=movement,
+        expected_cost_micros=round(run_s * per_s) + loss_micros + movement,
+    )
+
+
+def _failed(need: Need, offer: OfferView, rate: int) -> list[tuple[Limit, str]]:
+    wanted, spec = need.spec.resources, need.spec
+    cap = spec.budget.per_hour_micros_max
+    checks = (
+        (offer.state is not OfferState.LISTED, Limit.NOT_LISTED, "the offer is not listed"),
+        (not offer.node_ready, Limit.NODE_OFFLINE, "the node is not online"),
+        (offer.node_id in need.excluded_node_ids, Limit.EXCLUDED_NODE, "the node just failed this job"),
+        (
+            bool(need.models) and offer.gpu_model not in need.models,
+            Limit.GPU_MODEL,
+            f"{offer.gpu_model} is not among the wanted models",
+        ),
+        (
+            offer.vram_gb < wanted.vram_gb_min,
+            Limit.VRAM,
+            f"needs {wanted.vram_gb_min} GB of GPU memory, has {offer.vram_gb}",
+        ),
+        (
+            bool(need.regions) and offer.region not in need.regions,
+            Limit.REGION,
+            f"{offer.region} is not among the wanted regions",
+        ),
+        (
+            offer.gpus_total < wanted.gpus,
+            Limit.GPUS_TOTAL,
+            f"needs {wanted.gpus} GPUs, has {offer.gpus_total}",
+        ),
+        (
+            offer.gpus_free < wanted.gpus <= offer.gpus_total,
+            Limit.GPUS_FREE,
+            f"needs {wanted.gpus} free GPUs, has {offer.gpus_free}",
+        ),
+        (
+            cap is not None and rate > cap,
+            Limit.PRICE,
+            f"costs {_units(rate)} per hour, the cap is {_units(cap or 0)}",
+        ),
+        (
+            not offer.duration_s_min <= spec.duration_s_max <= offer.duration_s_max,
+            Limit.DURATION,
+            f"may run {spec.duration_s_max} s, the owner takes {offer.duration_s_min} to {offer.duration_s_max} s",
+        ),
+        (RUNTIME not in offer.runtimes, Limit.RUNTIME, "the node has no sandbox runtime"),
+        (offer.cpus < wanted.cpus, Limit.CPUS, f"needs {wanted.cpus} CPU cores, has {offer.cpus}"),
+        (
+            offer.memory_gb < wanted.memory_gb,
+            Limit.MEMORY,
+            f"needs {wanted.memory_gb} GB of memory, has {offer.memory_gb}",
+        ),
+        (
+            offer.disk_gb < wanted.disk_gb,
+            Limit.DISK,
+            f"needs {wanted.disk_gb} GB of disk, has {offer.disk_gb}",
+        ),
+    )
+    return [(limit, sentence) for is_failed, limit, sentence in checks if is_failed]
+
+
+def counts_by_reason(candidates: Sequence[Candidate]) -> dict[str, int]:
+    """How many candidates failed each limit."""
+    return dict(Counter(limit.value for candidate in candidates for limit, _ in candidate.failed))
+
+
+def retry_pause(attempts: int) -> timedelta:
+    """How long to wait after `attempts` attempts that found nothing: 1, 2, 4, 8, then 15 seconds."""
+    return timedelta(seconds=min(2.0 ** min(attempts, 8), RETRY_PAUSE_S_MAX))
+
+
+def summary_of_choice(chosen: Candidate, candidates: Sequence[Candidate]) -> str:
+    """Why this one, in a sentence."""
+    fitting = sum(candidate.fits for candidate in candidates)
+    if fitting == 1:
+        why = f"the only one of {len(candidates)} offers that fits"
+    else:
+        why = f"the least expected cost to finish of {fitting} offers that fit ({len(candidates)} looked at)"
+    offer = chosen.offer
+    return f"{offer.node_name} ({offer.gpu_model}, {offer.region}) at {_units(chosen.rate_per_hour_micros)} per hour: {why}."
+
+
+def summary_of_waiting(need: Need, candidates: Sequence[Candidate]) -> str:
+    """What the job needs and what would free it, in a sentence or two."""
+    wanted = f"Needs {_wanted(need)}"
+    if not candidates:
+        return f"{wanted}; no offer is listed at the moment."
+    too_dear = [candidate for candidate in candidates if _fails_only(candidate, {Limit.PRICE})]
+    if too_dear:
+        cheapest = min(too_dear, key=lambda candidate: (candidate.rate_per_hour_micros, candidate.offer.id))
+        return (
+            f"{wanted}; the cheapest free is {cheapest.offer.node_name} ({cheapest.offer.gpu_model}) "
+            f"at {_units(cheapest.rate_per_hour_micros)}/h."
+        )
+    busy = [candidate for candidate in candidates if _fails_only(candidate, PASSING)]
+    if busy:
+        nearest = busy[0]
+        others = f" and {len(busy) - 1} more" if len(busy) > 1 else ""
+        return (
+            f"{wanted}; {nearest.offer.node_name}{others} would do as soon as it can be had "
+            f"({WORDS[nearest.failed[0][0]]})."
+        )
+    counts = Counter(limit for candidate in candidates for limit, _ in candidate.failed)
+    reasons = ", ".join(f"{count} {WORDS[limit]}" for limit, count in counts.most_common(3))
+    return f"{wanted}; none of {len(candidates)} listed offers has that ({reasons})."
+
+
+def _fails_only(candidate: Candidate, limits: set[Limit] | frozenset[Limit]) -> bool:
+    return bool(candidate.failed) and all(limit in limits for limit, _ in candidate.failed)
+
+
+def _wanted(need: Need) -> str:
+    resources = need.spec.resources
+    parts = [f"{resources.gpus} GPU" + ("s" if resources.gpus > 1 else "")]
+    if need.models:
+        parts.append(f"of {' or '.join(sorted(resources.gpu_models))}")
+    if resources.vram_gb_min:
+        parts.append(f"with ≥ {resources.vram_gb_min} GB")
+    if need.regions:
+        parts.append(f"in {' or '.join(sorted(need.regions))}")
+    if need.spec.budget.per_hour_micros_max is not None:
+        parts.append(f"at ≤ {_units(need.spec.budget.per_hour_micros_max)}/h")
+    return " ".join(parts)
+
+
+def _units(micros: int) -> str:
+    """Micro-units as currency units, at least two decimals, none lost: 420000 → 0.42."""
+    whole, rest = divmod(micros, MICROS_PER_UNIT)
+    decimals = f"{rest:06d}".rstrip("0")
+    return f"${whole}.{decimals:0<2}"
