@@ -65,19 +65,25 @@ async def balances_after(session: AsyncSession, transfer_id: str) -> dict[str, i
 async def lock_accounts(session: AsyncSession, keys: Iterable[AccountKey]) -> dict[AccountKey, AccountState]:
     """Make what is missing, lock all in key order, and read them with the hash of their last entry."""
     ordered = sorted(set(keys))
-    locked = await _locked(session, ordered)
-    missing = [key for key in ordered if key not in locked]
-    if missing:
-        await session.execute(
-            upsert(AccountRow).on_conflict_do_nothing(),
-            [
-                {"name": name, "currency": currency, "minimum_micros": minimum_of(name)}
-                for name, currency in missing
-            ],
+    account = tuple_(AccountRow.name, AccountRow.currency)
+    known = {
+        (name, currency)
+        for name, currency in await session.execute(
+            select(AccountRow.name, AccountRow.currency).where(account.in_(ordered))
         )
-        # Again in full order: the rows just made may have been made by somebody else meanwhile.
-        locked = await _locked(session, ordered)
-    return locked
+    }
+    if len(known) < len(ordered):
+        # A row just inserted is held like a locked one, so making and locking go through the keys in one order:
+        # all that are known first and the new ones after would let two writers wait for each other.
+        for key in ordered:
+            if key not in known:
+                await session.execute(
+                    upsert(AccountRow)
+                    .values(name=key[0], currency=key[1], minimum_micros=minimum_of(key[0]))
+                    .on_conflict_do_nothing()
+                )
+            await _locked(session, [key])
+    return await _locked(session, ordered)
 
 
 async def _locked(session: AsyncSession, keys: Sequence[AccountKey]) -> dict[AccountKey, AccountState]:
