@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Identity, Index, func, insert, text
+from sqlalchemy import Identity, Index, delete, func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -44,3 +44,17 @@ class PostgresOutbox:
 def select_notify() -> Any:
     """`NOTIFY` is delivered at commit, once per transaction and channel however often it is called."""
     return text(f"SELECT pg_notify('{NOTIFY_CHANNEL}', '')")
+
+
+async def sweep_outbox(session: AsyncSession, *, batch: int) -> int:
+    """Delete at most `batch` messages that were relayed over a day ago; answers how many."""
+    row = OutboxRow
+    a_day_ago = func.now() - text("interval '1 day'")
+    # In id order: the oldest are the sent ones, so the scan stops early.
+    old = select(row.id).where(row.sent_at < a_day_ago).order_by(row.id).limit(batch)
+    deleted = await session.execute(
+        delete(row)
+        .where(row.id.in_(old.with_for_update(skip_locked=True).scalar_subquery()))
+        .returning(row.id)
+    )
+    return len(deleted.all())

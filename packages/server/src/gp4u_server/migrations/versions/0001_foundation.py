@@ -35,6 +35,16 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("principal", "route", "key", name="pk_idempotency_keys"),
     )
     op.create_index("ix_idempotency_keys_created_at", "idempotency_keys", ["created_at"])
+    op.create_table(
+        "dead_tasks",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("task", sa.Text(), nullable=False),
+        sa.Column("arguments", postgresql.JSONB(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("failed_at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_dead_tasks"),
+    )
+    op.create_index("ix_dead_tasks_failed_at", "dead_tasks", ["failed_at"])
 
 
 def downgrade() -> None:
