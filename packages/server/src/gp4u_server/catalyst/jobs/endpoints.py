@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
-from gp4u_server.catalyst.jobs.schemas import DecisionOut, JobEventOut, JobOut, LogPageOut
+from gp4u_server.catalyst.jobs.schemas import JobEventOut, JobOut, LogPageOut
 from gp4u_server.catalyst.jobs.types import JobState
 from gp4u_server.kit.paging import Page
 
@@ -51,10 +51,4 @@ async def stream_job(job_id: str, log_offset: int = 0) -> StreamingResponse:
     Events: `job` (a JobOut, on every change), `timeline` (a JobEventOut, id = its id; resumes by Last-Event-ID),
     `log` (a LogPageOut), `metrics` (a MetricsPointOut), `end`.
     """
-    raise NotImplementedError
-
-
-@router.get("/jobs/{job_id}/decisions")
-async def list_decisions(job_id: str) -> list[DecisionOut]:
-    """Why the job runs where it runs: every decision with every candidate's numbers, newest first."""
     raise NotImplementedError
