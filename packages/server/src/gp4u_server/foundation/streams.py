@@ -29,6 +29,11 @@ class Subscription:
     channel: str
     _pubsub: PubSub | None = None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether wake-ups can arrive now."""
+        return self._pubsub is not None
+
     async def wait(self, timeout_s: float) -> dict[str, Any] | None:
         """The next message, or None after `timeout_s` (or at once after a broken connection was mended)."""
         try:

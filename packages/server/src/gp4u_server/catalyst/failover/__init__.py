@@ -1,1 +1,5 @@
-"""(to be described by its owner)"""
+"""Control loops that bring every job to its next placement, or to its end.
+
+They stand beside routing and know it only as a port: what is due is asked of `catalyst.jobs`, where it goes is asked of
+the placer. Several controllers may run; the job's row lock lets one of them act.
+"""

@@ -156,6 +156,11 @@ class Transitions:
         placement.ended_at = at
         if verdict.exclude_node and placement.node_id not in job.excluded_node_ids:
             job.excluded_node_ids = [*job.excluded_node_ids, placement.node_id]
+        # The job's new state stands before anybody hears of the end: the last charge may exhaust the wallet, and the
+        # stop that follows from it must not turn a job that is done into one that was stopped.
+        job.state = verdict.state.value
+        if verdict.state.is_final:
+            job.ended_at = max(at, job.created_at)
         await session.flush()
         await self.bus.publish(
             session,
@@ -177,13 +182,15 @@ class Transitions:
         exit_code: int | None,
     ) -> None:
         """Move the job where the verdict says; its placement is closed already."""
-        job.state = verdict.state.value
         job.start_failures = verdict.start_failures
         if not verdict.state.is_final:
+            if JobState(job.state).is_final:
+                return  # stopped by whoever heard of the placement's end
             job.next_attempt_at = at + timedelta(seconds=verdict.retry_after_s or 0.0)
             await session.flush()
             await notify(session, WORK_CHANNEL, job.id)
             return
+        job.state = verdict.state.value
         job.reason, job.detail, job.exit_code = verdict.reason, verdict.detail, exit_code
         job.ended_at = max(at, job.created_at)
         job.next_attempt_at = None

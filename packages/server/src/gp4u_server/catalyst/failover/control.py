@@ -1,0 +1,111 @@
+"""Placing what is due, ending what is overdue."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
+
+import structlog
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from gp4u_server.catalyst.jobs.service import JobService
+from gp4u_server.catalyst.jobs.transitions import WORK_CHANNEL
+from gp4u_server.kit.db import Database
+from gp4u_server.kit.errors import DomainError, Kind
+
+log = structlog.get_logger(__name__)
+
+PLACING_BATCH = 50
+PLACING_AT_ONCE = 4
+REFUSED_RETRY_S = 15.0
+TROUBLE_RETRY_S = 30.0
+"""A job whose placing raised something unforeseen is put off this long, so that it cannot keep others waiting."""
+UNCLAIMED_AFTER_S = 8.0
+"""An online node claims within a round trip; one that is silent is lost before this."""
+
+
+class Placer(Protocol):
+    """Chooses and books a node for a waiting job (catalyst.routing has it)."""
+
+    async def place(self, session: AsyncSession, job_id: str) -> object:
+        """Place the job in the caller's transaction, or record that nothing fits now. Raises DomainError."""
+        ...
+
+
+@dataclass(frozen=True)
+class PlacingLoop:
+    """Places queued and recovering jobs whose time has come, recovering ones first."""
+
+    database: Database
+    jobs: JobService
+    placer: Placer
+    name: str = "placing"
+    interval_s: float = 0.5
+    channels: tuple[str, ...] = (WORK_CHANNEL,)
+
+    async def run_once(self) -> int:
+        """One batch; returns how many were due."""
+        async with self.database.transaction() as session:
+            due = await self.jobs.due_for_placing(session, PLACING_BATCH)
+        turns = asyncio.Semaphore(PLACING_AT_ONCE)
+
+        async def one(job_id: str) -> None:
+            async with turns:
+                await self._place(job_id)
+
+        await asyncio.gather(*(one(job_id) for job_id in due))
+        return len(due)
+
+    async def _place(self, job_id: str) -> None:
+        try:
+            async with self.database.transaction() as session:
+                if await self.jobs.lock(session, job_id, skip_locked=True) is not None:
+                    await self.placer.place(session, job_id)
+        except DomainError as refusal:
+            await self._refused(job_id, refusal)
+        except Exception:
+            log.exception("placing_failed", job_id=job_id)
+            await self._put_off(
+                job_id, "The platform could not place the job; it tries again.", TROUBLE_RETRY_S
+            )
+
+    async def _refused(self, job_id: str, refusal: DomainError) -> None:
+        if refusal.kind is Kind.PAYMENT_REQUIRED:
+            async with self.database.transaction() as session:
+                await self.jobs.request_stop(session, job_id, "wallet_empty")
+            return
+        await self._put_off(job_id, refusal.detail, REFUSED_RETRY_S)
+
+    async def _put_off(self, job_id: str, why: str, retry_s: float) -> None:
+        try:
+            async with self.database.transaction() as session:
+                job = await self.jobs.lock_for_placing(session, job_id)
+                if job is not None:
+                    now = (await session.execute(select(func.clock_timestamp()))).scalar_one()
+                    await self.jobs.record_waiting(
+                        session, job, detail={"summary": why}, retry_at=now + timedelta(seconds=retry_s)
+                    )
+        except Exception:
+            log.exception("putting_off_failed", job_id=job_id)
+
+
+@dataclass(frozen=True)
+class LimitsLoop:
+    """Ends what is overdue: longest durations, offers that nobody claims, stops that nobody confirms."""
+
+    database: Database
+    jobs: JobService
+    name: str = "limits"
+    interval_s: float = 1.0
+    channels: tuple[str, ...] = ()
+
+    async def run_once(self) -> int:
+        """One batch of each."""
+        async with self.database.transaction() as session:
+            done = await self.jobs.stop_overdue(session)
+        async with self.database.transaction() as session:
+            done += await self.jobs.fail_unclaimed(session, UNCLAIMED_AFTER_S)
+        async with self.database.transaction() as session:
+            done += await self.jobs.end_overdue_stops(session)
+        return done

@@ -1,0 +1,51 @@
+"""The controller's part of health: nodes whose gateway died and that never came back elsewhere."""
+
+from dataclasses import dataclass, field
+
+import structlog
+
+from gp4u_server.catalyst.health.authority import AuthorityWatch
+from gp4u_server.catalyst.health.lease_table import Change
+from gp4u_server.catalyst.health.service import HealthService
+from gp4u_server.kit.clock import Clock
+from gp4u_server.kit.db import Database
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class DeadGatewayLoop:
+    """Watches gateways' rows, and takes the nodes of one that stood still for certain."""
+
+    database: Database
+    health: HealthService
+    clock: Clock
+    watch: AuthorityWatch = field(default_factory=AuthorityWatch)
+    name: str = "dead_gateways"
+    interval_s: float = 1.0
+    channels: tuple[str, ...] = ()
+
+    async def run_once(self) -> int:
+        """One look; returns how many nodes were declared lost."""
+        began = self.clock.monotonic_s()
+        try:
+            async with self.database.transaction() as session:
+                rows = await self.health.standing_authorities(session)
+        except Exception:
+            self.watch.missed()
+            raise
+        dead = self.watch.observe(rows, began, self.clock.monotonic_s())
+        for gateway_id, renewed_at in dead.items():
+            async with self.database.transaction() as session:
+                if await self.health.take_over(session, gateway_id, renewed_at) is not None:
+                    log.warning("gateway_dead", gateway_id=gateway_id)
+        # Also those that another controller ended before it died half-way through the nodes.
+        async with self.database.transaction() as session:
+            losses: list[Change] = []
+            for gateway_id in await self.health.ended_with_nodes(session):
+                losses += await self.health.losses_of(session, gateway_id)
+        for loss in losses:
+            async with self.database.transaction() as session:
+                if await self.health.record_change(session, loss):
+                    log.warning("node_lost_with_its_gateway", node_id=loss.node_id)
+        return len(losses)
