@@ -1,31 +1,52 @@
-"""Chaos for everybody: real kills and real cuts of demo nodes."""
+"""Chaos for everybody: real kills and real cuts of demo nodes. Anybody who is signed in may play."""
 
-from fastapi import APIRouter
+from typing import Annotated, Any
 
+from fastapi import APIRouter, Depends
+
+from gp4u_server.accounts.web import CurrentUser
+from gp4u_server.demo.control import FleetControl
 from gp4u_server.demo.schemas import DemoLinkIn, DemoNodeOut
+from gp4u_server.foundation.web import provided
+from gp4u_server.kit.errors import NotFound
+from gp4u_server.settings import Settings
 
 router = APIRouter(tags=["demo"], prefix="/demo")
 
 
+def fleet_control(settings: Annotated[Settings, Depends(provided(Settings))]) -> FleetControl:
+    """The demo's fleet. Raises NotFound where there is no demo."""
+    if not settings.demo or settings.demo_socket is None:
+        raise NotFound("There is no demo fleet here; `gp4u up --demo` starts one.")
+    return FleetControl(settings.demo_socket)
+
+
+Control = Annotated[FleetControl, Depends(fleet_control)]
+
+
 @router.get("/nodes")
-async def list_demo_nodes() -> list[DemoNodeOut]:
+async def list_demo_nodes(user: CurrentUser, control: Control) -> list[DemoNodeOut]:
     """The demo fleet."""
-    raise NotImplementedError
+    return [DemoNodeOut(**node) for node in await control.ask("list")]
 
 
 @router.post("/nodes/{name}/kill")
-async def kill_node(name: str) -> DemoNodeOut:
+async def kill_node(user: CurrentUser, control: Control, name: str, stay_dead: bool = False) -> DemoNodeOut:
     """kill -9 of the node's agent, its shims and its jobs. It is started again half a minute later."""
-    raise NotImplementedError
+    return _out(await control.ask("kill", name=name, stay_dead=stay_dead))
 
 
 @router.post("/nodes/{name}/revive")
-async def revive_node(name: str) -> DemoNodeOut:
+async def revive_node(user: CurrentUser, control: Control, name: str) -> DemoNodeOut:
     """Start a killed node's agent now."""
-    raise NotImplementedError
+    return _out(await control.ask("revive", name=name))
 
 
 @router.post("/nodes/{name}/link")
-async def set_link(name: str, body: DemoLinkIn) -> DemoNodeOut:
+async def set_link(user: CurrentUser, control: Control, name: str, body: DemoLinkIn) -> DemoNodeOut:
     """Cut, slow, or heal the node's link: all its traffic goes through a fault proxy."""
-    raise NotImplementedError
+    return _out(await control.ask("link", name=name, **body.model_dump()))
+
+
+def _out(node: dict[str, Any]) -> DemoNodeOut:
+    return DemoNodeOut(**node)

@@ -1,5 +1,7 @@
 """Models of the demo controls. They exist only with --demo."""
 
+from datetime import datetime
+
 from gp4u_protocol.job_spec import Strict
 from pydantic import Field
 
@@ -14,6 +16,9 @@ class DemoNodeOut(Strict):
     agent_running: bool
     link: str = Field(description="up, cut, slow, lossy, half_open")
     job_ids: list[str]
+    killed_at: datetime | None = Field(
+        default=None, description="the instant of the last kill, on the server's clock"
+    )
 
 
 class DemoLinkIn(Strict):
