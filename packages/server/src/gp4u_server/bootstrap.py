@@ -15,13 +15,37 @@ from gp4u_server.accounts.passwords import PasswordHasher
 from gp4u_server.accounts.service import Accounts
 from gp4u_server.accounts.tokens import TokenSigner
 from gp4u_server.adapters.objectstore import FolderObjectStore, open_object_store
+from gp4u_server.adapters.payments import SandboxPayments
+from gp4u_server.billing.service import BillingService
+from gp4u_server.billing.shares import OwnerShares
+from gp4u_server.billing.statements import Statements
+from gp4u_server.billing.top_ups import TopUpService
+from gp4u_server.billing.types import BillingTerms
+from gp4u_server.bookings.capacity import BookingCapacity
+from gp4u_server.bookings.handlers import BookingHandlers
+from gp4u_server.bookings.service import BookingService
 from gp4u_server.catalyst.checkpoints.ports import ObjectStore
+from gp4u_server.catalyst.checkpoints.service import CheckpointService
+from gp4u_server.catalyst.health.service import HealthService
+from gp4u_server.catalyst.jobs.data_keys import DataKeys
+from gp4u_server.catalyst.jobs.live import LiveJobs
+from gp4u_server.catalyst.jobs.reading import JobReader
+from gp4u_server.catalyst.jobs.service import JobService
+from gp4u_server.catalyst.routing.service import Router
 from gp4u_server.foundation.events import EventBus
 from gp4u_server.foundation.outbox import PostgresOutbox
 from gp4u_server.foundation.platform import Platform
 from gp4u_server.foundation.rate_limit import RateLimiter
+from gp4u_server.foundation.streams import Streams
 from gp4u_server.kit.clock import Clock, SystemClock
 from gp4u_server.kit.db import Database, connect
+from gp4u_server.ledger.service import LedgerService
+from gp4u_server.market.catalogue import load as load_catalogue
+from gp4u_server.market.handlers import MarketHandlers
+from gp4u_server.market.service import MarketService
+from gp4u_server.nodes.endpoints import PublicAddress
+from gp4u_server.nodes.service import NodeService
+from gp4u_server.nodes.tokens import AgentTokens
 from gp4u_server.settings import Settings
 
 VALKEY_PATIENCE_S = 2.0
@@ -34,6 +58,11 @@ def build(settings: Settings, *, process: str = "gp4u", clock: Clock | None = No
     _foundation(platform, process, clock)
     _accounts(platform, clock)
     _object_store(platform)
+    _nodes_and_market(platform, clock)
+    _money(platform, clock)
+    _jobs(platform)
+    _health(platform)
+    _bookings(platform, clock)
     return platform
 
 
@@ -83,3 +112,65 @@ def _object_store(platform: Platform) -> None:
         await store.size_of("readiness-probe")
 
     platform.probes["object_store"] = answers
+
+
+def _nodes_and_market(platform: Platform, clock: Clock) -> None:
+    bus = platform.get(EventBus)
+    catalogue = load_catalogue()
+    nodes = NodeService(bus, clock, catalogue)
+    market = MarketService(nodes, catalogue, clock)
+    platform.provide(AgentTokens(platform.get(TokenSigner)))
+    platform.provide(catalogue)
+    platform.provide(nodes)
+    platform.provide(market)
+    platform.provide(PublicAddress(platform.settings.public_url))
+    MarketHandlers(market).subscribe(bus)
+
+
+def _money(platform: Platform, clock: Clock) -> None:
+    settings, database = platform.settings, platform.get(Database)
+    ledger = LedgerService()
+    shares = OwnerShares(
+        platform.get(Accounts), settings.owner_share_percent, settings.operator_share_percent
+    )
+    terms = BillingTerms(
+        period_s=settings.billing_period_s, confirm_lag_s=settings.lease_ttl_s, currency=settings.currency
+    )
+    statements = Statements(ledger, shares, clock, settings.currency)
+    platform.provide(ledger)
+    platform.provide(BillingService(ledger, platform.get(EventBus), clock, shares, terms))
+    platform.provide(statements)
+    platform.provide(TopUpService(database, ledger, statements, SandboxPayments(), clock, settings.currency))
+
+
+def _bookings(platform: Platform, clock: Clock) -> None:
+    market, billing = platform.get(MarketService), platform.get(BillingService)
+    jobs = platform.get(JobService)
+    router = Router(market, jobs, BookingCapacity(market, billing), clock)
+    handlers = BookingHandlers(market, billing, jobs)
+    platform.provide(router)
+    platform.provide(handlers)
+    platform.provide(BookingService(jobs, router, market, billing, platform.get(Statements)))
+    platform.provide(CheckpointService(jobs, platform.provided[ObjectStore]))
+    handlers.subscribe(platform.get(EventBus))
+
+
+def _jobs(platform: Platform) -> None:
+    settings, database = platform.settings, platform.get(Database)
+    streams = Streams.connect(settings.redis_url)
+    reader = JobReader(streams)
+    platform.provide(streams)
+    platform.provide(reader)
+    platform.provide(LiveJobs(database, reader, streams))
+    platform.provide(
+        JobService(
+            platform.get(EventBus), DataKeys.from_folder(settings.secrets_dir), platform.get(NodeService)
+        )
+    )
+    platform.closers.append(streams.close)
+
+
+def _health(platform: Platform) -> None:
+    platform.provide(
+        HealthService(platform.get(NodeService), platform.get(JobService), platform.settings.lease_ttl_s)
+    )

@@ -1,0 +1,40 @@
+"""Which loops a controller runs."""
+
+from gp4u_server.billing.control import MeteringLoop, TopUpLoop
+from gp4u_server.billing.service import BillingService
+from gp4u_server.billing.top_ups import TopUpService
+from gp4u_server.bookings.control import BookingSweepLoop
+from gp4u_server.bookings.handlers import BookingHandlers
+from gp4u_server.catalyst.failover.control import LimitsLoop, PlacingLoop
+from gp4u_server.catalyst.health.authority import AuthorityWatch
+from gp4u_server.catalyst.health.control import DeadGatewayLoop
+from gp4u_server.catalyst.health.service import HealthService
+from gp4u_server.catalyst.jobs.service import JobService
+from gp4u_server.catalyst.routing.service import Router
+from gp4u_server.controller.runner import ControlLoop
+from gp4u_server.foundation.platform import Platform
+from gp4u_server.foundation.relay import OutboxPruning, OutboxRelay
+from gp4u_server.foundation.streams import Streams
+from gp4u_server.kit.clock import Clock
+from gp4u_server.kit.db import Database
+
+
+def control_loops(platform: Platform) -> list[ControlLoop]:
+    """Every loop, each on the services that bootstrap provided."""
+    database, jobs = platform.get(Database), platform.get(JobService)
+    clock: Clock = platform.provided[Clock]
+    return [
+        OutboxRelay(database, platform.get(Streams)),
+        OutboxPruning(database),
+        PlacingLoop(database, jobs, platform.get(Router)),
+        LimitsLoop(database, jobs),
+        DeadGatewayLoop(
+            database,
+            platform.get(HealthService),
+            clock,
+            AuthorityWatch(ttl_s=platform.settings.lease_ttl_s),
+        ),
+        MeteringLoop(database, platform.get(BillingService), jobs),
+        TopUpLoop(platform.get(TopUpService)),
+        BookingSweepLoop(database, jobs, platform.get(BookingHandlers)),
+    ]
