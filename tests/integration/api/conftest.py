@@ -61,7 +61,12 @@ async def client(platform: Platform) -> AsyncIterator[httpx2.AsyncClient]:
 
 async def tokens_of(client: httpx2.AsyncClient, email: str, *roles: str) -> dict[str, Any]:
     """Register `email` and answer a program's tokens for it."""
-    body = {"email": email, "password": PASSWORD, "name": email.split("@")[0], "roles": list(roles or ["renter"])}
+    body = {
+        "email": email,
+        "password": PASSWORD,
+        "name": email.split("@")[0],
+        "roles": list(roles or ["renter"]),
+    }
     registered = await client.post("/api/v1/auth/register", json=body)
     assert registered.status_code == 201, registered.text
     client.cookies.clear()

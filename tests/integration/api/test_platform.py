@@ -5,7 +5,10 @@ import httpx2
 
 async def test_readiness_names_every_part(client: httpx2.AsyncClient) -> None:
     answer = await client.get("/readiness")
-    assert answer.json() == {"ready": True, "parts": {"postgresql": "ok", "valkey": "ok", "object_store": "ok"}}
+    assert answer.json() == {
+        "ready": True,
+        "parts": {"postgresql": "ok", "valkey": "ok", "object_store": "ok"},
+    }
 
 
 async def test_register_read_session_and_sign_out(client: httpx2.AsyncClient) -> None:
