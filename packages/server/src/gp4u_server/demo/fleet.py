@@ -114,7 +114,8 @@ class Fleet:
         log.warning("%s is enrolled but not online", agent.node.name)
 
     async def _ask(self, email: str, what: str, *arguments: Any) -> Any:
-        call: Callable[..., Any] = {"enrol": self._enrol, "list": self._list, "look": self._look}[what]
+        calls: dict[str, Callable[..., Any]] = {"enrol": self._enrol, "list": self._list, "look": self._look}
+        call = calls[what]
         for attempt in range(TRIES_MAX):
             try:
                 return await asyncio.to_thread(call, email, *arguments)
