@@ -6,6 +6,7 @@ from gp4u_server.billing import endpoints as billing
 from gp4u_server.bookings import endpoints as bookings
 from gp4u_server.catalyst.checkpoints import endpoints as checkpoints
 from gp4u_server.catalyst.jobs import endpoints as jobs
+from gp4u_server.catalyst.routing import endpoints as routing
 from gp4u_server.demo import endpoints as demo
 from gp4u_server.market import endpoints as market
 from gp4u_server.nodes import endpoints as nodes
@@ -16,6 +17,7 @@ ROUTERS = (
     market.router,
     bookings.router,
     jobs.router,
+    routing.router,
     checkpoints.router,
     billing.router,
     nodes.router,
