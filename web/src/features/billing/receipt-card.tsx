@@ -1,0 +1,143 @@
+import { useQuery } from "@tanstack/react-query";
+import { ReceiptText } from "lucide-react";
+import { Money } from "@/components/money";
+import { Badge } from "@/components/ui/badge";
+import { Card, CardHeader } from "@/components/ui/card";
+import { Fact } from "@/components/ui/stat";
+import { Empty, Failed, SkeletonRows } from "@/components/ui/states";
+import { Table, Td, Th } from "@/components/ui/table";
+import { formatClock, formatDuration } from "@/lib/time";
+import { jobBookingsQuery, receiptQuery } from "./api";
+
+const REASONS: Record<string, string> = {
+  ran: "ran, confirmed",
+  lost_work: "work lost with the node: not charged",
+  frozen: "frozen, heartbeat missing: not charged",
+};
+
+/** One bill a booking. A job that moved has one for each node it ran on. */
+export function JobReceipts({
+  jobId,
+  newestBookingId,
+  live,
+}: {
+  jobId: string;
+  newestBookingId: string | null;
+  live: boolean;
+}) {
+  const bookings = useQuery({ ...jobBookingsQuery(jobId), refetchInterval: live ? 10_000 : false });
+  const ids = bookings.data?.map(({ id }) => id) ?? [];
+  const all = newestBookingId && !ids.includes(newestBookingId) ? [...ids, newestBookingId] : ids;
+  if (bookings.isPending) {
+    return (
+      <Card>
+        <SkeletonRows rows={3} />
+      </Card>
+    );
+  }
+  if (all.length === 0) {
+    return (
+      <Card>
+        {bookings.isError ? (
+          <Failed error={bookings.error} onRetry={() => void bookings.refetch()} />
+        ) : (
+          <Empty icon={ReceiptText} title="No receipt yet">
+            The first one is opened when the job has a node.
+          </Empty>
+        )}
+      </Card>
+    );
+  }
+  return (
+    <div className="grid gap-4">
+      {all.map((id, index) => (
+        <ReceiptCard
+          key={id}
+          bookingId={id}
+          live={live && index === all.length - 1}
+          node={bookings.data?.find((booking) => booking.id === id)?.node_name}
+        />
+      ))}
+    </div>
+  );
+}
+
+function ReceiptCard({
+  bookingId,
+  live,
+  node,
+}: {
+  bookingId: string;
+  live: boolean;
+  node: string | undefined;
+}) {
+  const { data, isPending, error, refetch } = useQuery({
+    ...receiptQuery(bookingId),
+    refetchInterval: live ? 5_000 : false,
+  });
+  return (
+    <Card>
+      <CardHeader
+        title={node ? `On ${node}` : "Receipt"}
+        description={<span className="font-mono text-xs">{bookingId}</span>}
+        actions={data ? data.final ? <Badge tone="good">final</Badge> : <Badge dot="live">open</Badge> : null}
+      />
+      {isPending ? (
+        <SkeletonRows rows={3} />
+      ) : !data ? (
+        <Failed error={error} onRetry={() => void refetch()} />
+      ) : (
+        <div className="grid lg:grid-cols-[1fr_20rem]">
+          {data.lines.length === 0 ? (
+            <p className="p-5 text-sm text-ink-2">
+              Nothing was metered: pulling, restoring and starting are free.
+            </p>
+          ) : (
+            <Table label="Metered intervals">
+              <thead>
+                <tr>
+                  <Th>From</Th>
+                  <Th>To</Th>
+                  <Th numeric>Time</Th>
+                  <Th>Why</Th>
+                </tr>
+              </thead>
+              <tbody>
+                {data.lines.map((line) => (
+                  <tr key={`${line.started_at}${line.why}`}>
+                    <Td className="figures">{formatClock(line.started_at)}</Td>
+                    <Td className="figures">{line.ended_at ? formatClock(line.ended_at) : "running"}</Td>
+                    <Td numeric>{formatDuration(line.seconds)}</Td>
+                    <Td>
+                      <Badge tone={line.billed ? "neutral" : "good"}>{REASONS[line.why] ?? line.why}</Badge>
+                    </Td>
+                  </tr>
+                ))}
+              </tbody>
+            </Table>
+          )}
+          <dl className="divide-y divide-line border-line px-5 py-2 max-lg:border-t lg:border-l">
+            <Fact label="Billed time">{formatDuration(data.billed_us / 1e6)}</Fact>
+            <Fact label="Rate per hour">
+              <Money micros={data.rate_per_hour_micros} precision="rate" />
+            </Fact>
+            <Fact label="Charged">
+              <Money micros={data.charged_micros} precision="exact" />
+            </Fact>
+            {data.refunded_micros ? (
+              <Fact label="Refunded">
+                <Money micros={data.refunded_micros} precision="exact" />
+              </Fact>
+            ) : null}
+            <Fact label="of it to the owner">
+              <Money micros={data.owner_micros} precision="exact" />
+            </Fact>
+            <Fact label="of it to the platform">
+              <Money micros={data.platform_micros} precision="exact" />
+            </Fact>
+          </dl>
+        </div>
+      )}
+    </Card>
+  );
+}

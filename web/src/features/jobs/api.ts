@@ -1,0 +1,118 @@
+import { infiniteQueryOptions, queryOptions, useMutation, useQueryClient } from "@tanstack/react-query";
+import { answered, api, type Schemas } from "@/api/client";
+import type { Job } from "./types";
+
+const path = (jobId: string) => ({ path: { job_id: jobId } });
+
+export const jobsQuery = (states: readonly Schemas["JobState"][]) =>
+  infiniteQueryOptions({
+    queryKey: ["jobs", "list", states],
+    queryFn: ({ pageParam, signal }) =>
+      answered(
+        api.GET("/api/v1/jobs", {
+          signal,
+          params: {
+            query: {
+              limit: 30,
+              ...(states.length ? { state: [...states] } : {}),
+              ...(pageParam ? { cursor: pageParam } : {}),
+            },
+          },
+        }),
+      ),
+    initialPageParam: null as string | null,
+    getNextPageParam: (page) => page.next_cursor ?? null,
+    refetchInterval: 3_000,
+  });
+
+export const jobQuery = (jobId: string) =>
+  queryOptions({
+    queryKey: ["jobs", "one", jobId],
+    queryFn: ({ signal }): Promise<Job> =>
+      answered(api.GET("/api/v1/jobs/{job_id}", { signal, params: path(jobId) })),
+  });
+
+export const eventsQuery = (jobId: string) =>
+  queryOptions({
+    queryKey: ["jobs", "events", jobId],
+    queryFn: ({ signal }) =>
+      answered(
+        api.GET("/api/v1/jobs/{job_id}/events", {
+          signal,
+          params: { ...path(jobId), query: { limit: 1000 } },
+        }),
+      ),
+  });
+
+export const logQuery = (jobId: string, offset: number) =>
+  queryOptions({
+    queryKey: ["jobs", "log", jobId, offset],
+    queryFn: ({ signal }) =>
+      answered(
+        api.GET("/api/v1/jobs/{job_id}/log", { signal, params: { ...path(jobId), query: { offset } } }),
+      ),
+    gcTime: 0,
+  });
+
+export const decisionsQuery = (jobId: string, placements: number) =>
+  queryOptions({
+    queryKey: ["jobs", "decisions", jobId, placements],
+    queryFn: ({ signal }) =>
+      answered(api.GET("/api/v1/jobs/{job_id}/decisions", { signal, params: path(jobId) })),
+  });
+
+export const checkpointsQuery = (jobId: string) =>
+  infiniteQueryOptions({
+    queryKey: ["jobs", "checkpoints", jobId],
+    queryFn: ({ pageParam, signal }) =>
+      answered(
+        api.GET("/api/v1/jobs/{job_id}/checkpoints", {
+          signal,
+          params: { ...path(jobId), query: { limit: 50, ...(pageParam ? { cursor: pageParam } : {}) } },
+        }),
+      ),
+    initialPageParam: null as string | null,
+    getNextPageParam: (page) => page.next_cursor ?? null,
+  });
+
+/** Every byte the job has printed, page by page, for a download. */
+export async function readWholeLog(jobId: string): Promise<string> {
+  let offset = 0;
+  const parts: string[] = [];
+  for (;;) {
+    const page = await answered(
+      api.GET("/api/v1/jobs/{job_id}/log", {
+        params: { ...path(jobId), query: { offset, limit_bytes: 1_048_576 } },
+      }),
+    );
+    parts.push(page.text);
+    if (page.next_offset <= offset) return parts.join("");
+    offset = page.next_offset;
+  }
+}
+
+export function useStopJob(jobId: string) {
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: () => answered(api.POST("/api/v1/jobs/{job_id}/stop", { params: path(jobId) })),
+    onSuccess: (job) => {
+      client.setQueryData(jobQuery(jobId).queryKey, job);
+      return client.invalidateQueries({ queryKey: ["jobs", "list"] });
+    },
+  });
+}
+
+/** Books a chosen offer and runs the job on it. The key makes a repeated click the same booking. */
+export function useBookOffer() {
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: ({ body, key }: { body: Schemas["BookingIn"]; key: string }) =>
+      answered(api.POST("/api/v1/bookings", { body, params: { header: { "Idempotency-Key": key } } })),
+    onSettled: () =>
+      Promise.all([
+        client.invalidateQueries({ queryKey: ["wallet"] }),
+        client.invalidateQueries({ queryKey: ["offers"] }),
+        client.invalidateQueries({ queryKey: ["jobs", "list"] }),
+      ]),
+  });
+}

@@ -1,0 +1,338 @@
+import { zodResolver } from "@hookform/resolvers/zod";
+import { ChevronDown, GraduationCap, Plus, Shield, ShieldOff, Terminal, X } from "lucide-react";
+import { type ReactNode, useRef, useState } from "react";
+import { useFieldArray, useForm, useWatch } from "react-hook-form";
+import type { Schemas } from "@/api/client";
+import { ApiProblem } from "@/api/problem";
+import { Money, useMoney } from "@/components/money";
+import { Button } from "@/components/ui/button";
+import { Field, Input, Select, Textarea } from "@/components/ui/field";
+import { Notice, ProblemNotice } from "@/components/ui/states";
+import { cn } from "@/lib/class-names";
+import { AttemptKey } from "@/lib/identifiers";
+import { costOf } from "@/lib/money";
+import { formatDuration } from "@/lib/time";
+import { plural } from "@/lib/units";
+import { useBookOffer } from "./api";
+import { type BookValues, bookSchema, specOf } from "./book-spec";
+import { DIGITS_COMMAND, OWN_COMMAND } from "./examples";
+
+const DURATIONS = [600, 1_800, 3_600, 4 * 3_600, 12 * 3_600, 86_400, 3 * 86_400, 7 * 86_400];
+
+interface BookFormProps {
+  offer: Schemas["OfferOut"];
+  /** What the wallet has free; null while unknown or signed out. */
+  availableMicros: number | null;
+  /** Signed out: the form is shown, and submitting leads to signing in. */
+  submitInstead?: ReactNode;
+  topUp: ReactNode;
+  onBooked: (booking: Schemas["BookingOut"]) => void;
+}
+
+const choice =
+  "flex cursor-pointer items-start gap-3 rounded-md border border-line-strong p-3 transition-colors hover:bg-hover has-checked:border-accent-ink has-checked:bg-accent-soft has-focus-visible:outline-2 has-focus-visible:outline-accent-ink";
+
+export function BookForm({ offer, availableMicros, submitInstead, topUp, onBooked }: BookFormProps) {
+  const book = useBookOffer();
+  const attempt = useRef(new AttemptKey());
+  const money = useMoney();
+  const [more, setMore] = useState(false);
+  const durations = DURATIONS.filter((s) => s >= offer.duration_s_min && s <= offer.duration_s_max);
+  const form = useForm<BookValues>({
+    resolver: zodResolver(bookSchema),
+    defaultValues: {
+      kind: "digits",
+      name: "digits",
+      command: OWN_COMMAND,
+      gpus: 1,
+      durationS: durations.find((s) => s >= 3_600) ?? durations.at(-1) ?? offer.duration_s_max,
+      checkpointPath: "ckpt",
+      checkpointEveryS: 5,
+      budget: "",
+      protection: "catalyst",
+      environment: [],
+    },
+  });
+  const { errors } = form.formState;
+  const environment = useFieldArray({ control: form.control, name: "environment" });
+  const [kind, gpus, durationS] = useWatch({ control: form.control, name: ["kind", "gpus", "durationS"] });
+
+  const rate = offer.price_per_gpu_hour_micros * gpus;
+  const most = costOf(rate, durationS);
+  const lastsS = availableMicros === null || rate === 0 ? null : (availableMicros / rate) * 3600;
+  const free = offer.gpus_free;
+  const problem = book.error instanceof ApiProblem ? book.error : null;
+
+  const submit = form.handleSubmit((values) => {
+    const body = { offer_id: offer.id, job: specOf(values) };
+    book.mutate({ body, key: attempt.current.for(body) }, { onSuccess: onBooked });
+  });
+
+  return (
+    <form noValidate onSubmit={submit} aria-label="Book this offer" className="grid gap-5 px-4 py-5 sm:px-5">
+      <fieldset className="grid gap-2">
+        <legend className="mb-1.5 text-sm font-medium">What runs</legend>
+        <div className="grid gap-2 sm:grid-cols-2">
+          <label className={choice}>
+            <input
+              type="radio"
+              value="digits"
+              className="sr-only"
+              {...form.register("kind", { onChange: () => form.setValue("name", "digits") })}
+            />
+            <GraduationCap className="mt-0.5 size-4 shrink-0 text-ink-3" aria-hidden />
+            <span>
+              <span className="block text-sm font-medium">Handwritten digits training</span>
+              <span className="block text-xs text-ink-2">
+                A real training run in NumPy that checkpoints itself. A few minutes long.
+              </span>
+            </span>
+          </label>
+          <label className={choice}>
+            <input
+              type="radio"
+              value="own"
+              className="sr-only"
+              {...form.register("kind", { onChange: () => form.setValue("name", "my-job") })}
+            />
+            <Terminal className="mt-0.5 size-4 shrink-0 text-ink-3" aria-hidden />
+            <span>
+              <span className="block text-sm font-medium">My own command</span>
+              <span className="block text-xs text-ink-2">
+                Anything <code className="font-mono">/bin/sh</code> can start. For a folder of files, use{" "}
+                <code className="font-mono">gp4u run</code>.
+              </span>
+            </span>
+          </label>
+        </div>
+      </fieldset>
+
+      {kind === "own" ? (
+        <Field label="Command" error={errors.command?.message} hint="Run by /bin/sh -c in the job's folder.">
+          {(control) => (
+            <Textarea
+              {...control}
+              rows={9}
+              spellCheck={false}
+              className="font-mono text-sm sm:text-xs"
+              {...form.register("command")}
+            />
+          )}
+        </Field>
+      ) : (
+        <details className="group rounded-md border border-line">
+          <summary className="flex items-center justify-between gap-2 rounded-md px-3 py-2 text-sm text-ink-2 select-none hover:text-ink">
+            See the command
+            <ChevronDown
+              className="size-4 text-ink-3 transition-transform group-open:rotate-180"
+              aria-hidden
+            />
+          </summary>
+          <pre
+            tabIndex={0}
+            className="max-h-64 overflow-auto border-t border-line bg-sunken p-3 font-mono text-xs leading-5"
+          >
+            {DIGITS_COMMAND}
+          </pre>
+        </details>
+      )}
+
+      <div className="grid gap-4 sm:grid-cols-3">
+        <Field label="Name" error={errors.name?.message}>
+          {(control) => <Input {...control} spellCheck={false} {...form.register("name")} />}
+        </Field>
+        <Field label="GPUs" hint={`${free} of ${offer.gpus_total} free`} error={errors.gpus?.message}>
+          {(control) => (
+            <Select {...control} {...form.register("gpus", { valueAsNumber: true })}>
+              {Array.from({ length: Math.max(1, free) }, (_, index) => index + 1).map((count) => (
+                <option key={count} value={count}>
+                  {count}
+                </option>
+              ))}
+            </Select>
+          )}
+        </Field>
+        <Field label="At most" hint="It stops after this long." error={errors.durationS?.message}>
+          {(control) => (
+            <Select {...control} {...form.register("durationS", { valueAsNumber: true })}>
+              {(durations.length ? durations : [offer.duration_s_max]).map((seconds) => (
+                <option key={seconds} value={seconds}>
+                  {longDuration(seconds)}
+                </option>
+              ))}
+            </Select>
+          )}
+        </Field>
+      </div>
+
+      <fieldset>
+        <legend className="mb-2 text-sm font-medium">If the node dies</legend>
+        <div className="grid gap-2 sm:grid-cols-2">
+          <label className={choice}>
+            <input type="radio" value="catalyst" className="sr-only" {...form.register("protection")} />
+            <Shield className="mt-0.5 size-4 shrink-0 text-ink-3" aria-hidden />
+            <span>
+              <span className="block text-sm font-medium">Go on elsewhere</span>
+              <span className="block text-xs text-ink-2">
+                From its last checkpoint. Lost work is not charged.
+              </span>
+            </span>
+          </label>
+          <label className={choice}>
+            <input type="radio" value="none" className="sr-only" {...form.register("protection")} />
+            <ShieldOff className="mt-0.5 size-4 shrink-0 text-ink-3" aria-hidden />
+            <span>
+              <span className="block text-sm font-medium">End there</span>
+              <span className="block text-xs text-ink-2">No protection; the job ends as failed.</span>
+            </span>
+          </label>
+        </div>
+      </fieldset>
+
+      <div>
+        <button
+          type="button"
+          aria-expanded={more}
+          onClick={() => setMore(!more)}
+          className="flex items-center gap-1.5 rounded-sm text-sm font-medium text-ink-2 hover:text-ink"
+        >
+          <ChevronDown className={cn("size-4 transition-transform", !more && "-rotate-90")} aria-hidden />
+          Budget, checkpoints, environment
+        </button>
+        <div hidden={!more} className={cn(more && "mt-4 grid gap-4")}>
+          <div className="grid gap-4 sm:grid-cols-3">
+            <Field label="Budget" optional hint="Stops gracefully at this." error={errors.budget?.message}>
+              {(control) => (
+                <Input
+                  {...control}
+                  inputMode="decimal"
+                  placeholder="5.00"
+                  className="figures"
+                  {...form.register("budget")}
+                />
+              )}
+            </Field>
+            <Field label="Checkpoint folder" error={errors.checkpointPath?.message}>
+              {(control) => (
+                <Input
+                  {...control}
+                  spellCheck={false}
+                  className="font-mono"
+                  {...form.register("checkpointPath")}
+                />
+              )}
+            </Field>
+            <Field label="Save every (s)" error={errors.checkpointEveryS?.message}>
+              {(control) => (
+                <Input
+                  {...control}
+                  type="number"
+                  min={1}
+                  className="figures"
+                  {...form.register("checkpointEveryS", { valueAsNumber: true })}
+                />
+              )}
+            </Field>
+          </div>
+          <fieldset className="grid gap-2">
+            <legend className="mb-1.5 text-sm font-medium">Environment</legend>
+            {environment.fields.map((field, index) => (
+              <div key={field.id} className="grid grid-cols-[1fr_1.5fr_auto] items-start gap-2">
+                <div>
+                  <Input
+                    aria-label={`Name of variable ${index + 1}`}
+                    aria-invalid={errors.environment?.[index]?.name ? true : undefined}
+                    placeholder="NAME"
+                    spellCheck={false}
+                    className="font-mono"
+                    {...form.register(`environment.${index}.name`)}
+                  />
+                  {errors.environment?.[index]?.name ? (
+                    <p role="alert" className="mt-1 text-xs text-bad">
+                      {errors.environment[index].name.message}
+                    </p>
+                  ) : null}
+                </div>
+                <Input
+                  aria-label={`Value of variable ${index + 1}`}
+                  placeholder="value"
+                  spellCheck={false}
+                  className="font-mono"
+                  {...form.register(`environment.${index}.value`)}
+                />
+                <Button
+                  variant="ghost"
+                  size="icon"
+                  aria-label={`Remove variable ${index + 1}`}
+                  onClick={() => environment.remove(index)}
+                >
+                  <X aria-hidden />
+                </Button>
+              </div>
+            ))}
+            <div>
+              <Button size="sm" onClick={() => environment.append({ name: "", value: "" })}>
+                <Plus aria-hidden /> Add a variable
+              </Button>
+            </div>
+          </fieldset>
+        </div>
+      </div>
+
+      <div className="grid gap-3 border-t border-line pt-4">
+        <dl className="grid gap-1.5 text-sm">
+          <Line label={`${plural(gpus, "GPU")} per hour`}>
+            <Money micros={rate} precision="rate" className="font-semibold" />
+          </Line>
+          <Line label={`at most, for ${longDuration(durationS)}`}>
+            <Money micros={most} precision="rate" />
+          </Line>
+          {availableMicros === null ? null : (
+            <Line label="in your wallet">
+              <Money micros={availableMicros} precision="rate" />
+            </Line>
+          )}
+        </dl>
+        {lastsS !== null && lastsS < durationS ? (
+          <Notice tone={lastsS < 300 ? "warn" : "info"} actions={topUp}>
+            {lastsS < 1
+              ? "Your wallet is empty."
+              : `At this rate your wallet lasts for ${formatDuration(lastsS)}; the job then stops gracefully, with a final checkpoint.`}
+          </Notice>
+        ) : null}
+        {problem?.code === "offer_taken" ? (
+          <Notice tone="warn">{problem.detail} Nothing was charged; choose another offer.</Notice>
+        ) : (
+          <ProblemNotice
+            error={book.error}
+            actions={problem?.code === "insufficient_funds" ? topUp : undefined}
+          />
+        )}
+        {submitInstead ?? (
+          <Button type="submit" variant="primary" size="lg" busy={book.isPending} disabled={free < 1}>
+            {free < 1 ? "Taken" : `Book and run for ${money(rate, "rate")} an hour`}
+          </Button>
+        )}
+        <p className="text-center text-xs text-ink-3">
+          Billed by the second of confirmed running time. Starting and restoring are free.
+        </p>
+      </div>
+    </form>
+  );
+}
+
+function Line({ label, children }: { label: ReactNode; children: ReactNode }) {
+  return (
+    <div className="flex items-baseline justify-between gap-4">
+      <dt className="text-ink-2">{label}</dt>
+      <dd className="figures">{children}</dd>
+    </div>
+  );
+}
+
+const longDuration = (seconds: number): string =>
+  seconds % 86_400 === 0
+    ? plural(seconds / 86_400, "day")
+    : seconds % 3600 === 0
+      ? plural(seconds / 3600, "hour")
+      : plural(Math.round(seconds / 60), "minute");

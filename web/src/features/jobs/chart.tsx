@@ -1,0 +1,113 @@
+import { useEffect, useRef } from "react";
+import UPlot from "uplot";
+import "uplot/dist/uPlot.min.css";
+import { formatMetric } from "@/lib/units";
+import type { MetricsPoint } from "./types";
+
+const HEIGHT_PX = 220;
+
+interface ChartProps {
+  points: readonly MetricsPoint[];
+  read: (point: MetricsPoint) => number | null;
+  label: string;
+  unit: string;
+}
+
+function token(name: string): string {
+  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+}
+
+/** A line over time. Canvas knows no CSS, so the theme's colours are read and the chart is rebuilt when it changes. */
+export function Chart({ points, read, label, unit }: ChartProps) {
+  const host = useRef<HTMLDivElement>(null);
+  const plot = useRef<UPlot | null>(null);
+  const data = useRef<UPlot.AlignedData>([[], []]);
+
+  data.current = [points.map(({ at }) => Date.parse(at) / 1000), points.map(read)];
+
+  useEffect(() => {
+    const element = host.current;
+    if (!element) return;
+    const build = () => {
+      plot.current?.destroy();
+      const axis: UPlot.Axis = {
+        stroke: token("--ink-3"),
+        font: `11px ${token("--type-sans")}`,
+        grid: { stroke: token("--line"), width: 1 },
+        ticks: { show: false },
+      };
+      plot.current = new UPlot(
+        {
+          width: element.clientWidth,
+          height: HEIGHT_PX,
+          legend: { show: false },
+          cursor: { y: false, points: { size: 7 } },
+          padding: [8, 12, 0, 0],
+          axes: [
+            {
+              ...axis,
+              space: 70,
+              values: (_, splits) =>
+                splits.map((split) =>
+                  new Date(split * 1000).toLocaleTimeString("en-GB", {
+                    minute: "2-digit",
+                    second: "2-digit",
+                    hour: "2-digit",
+                  }),
+                ),
+            },
+            { ...axis, size: 56, values: (_, splits) => splits.map((split) => formatMetric(split)) },
+          ],
+          series: [
+            {},
+            {
+              label,
+              stroke: token("--series-1"),
+              width: 1.75,
+              spanGaps: true,
+              points: { show: false },
+              value: (_, value) => (value === null ? "–" : `${formatMetric(value)}${unit}`),
+            },
+          ],
+        },
+        data.current,
+        element,
+      );
+    };
+    build();
+    const resized = new ResizeObserver(() =>
+      plot.current?.setSize({ width: element.clientWidth, height: HEIGHT_PX }),
+    );
+    resized.observe(element);
+    const themed = new MutationObserver(build);
+    themed.observe(document.documentElement, { attributeFilter: ["data-theme"] });
+    return () => {
+      resized.disconnect();
+      themed.disconnect();
+      plot.current?.destroy();
+      plot.current = null;
+    };
+  }, [label, unit]);
+
+  // biome-ignore lint/correctness/useExhaustiveDependencies: new points are the reason to draw
+  useEffect(() => {
+    plot.current?.setData(data.current);
+  }, [points, read]);
+
+  const values = data.current[1]?.filter((value): value is number => typeof value === "number") ?? [];
+  const first = values[0];
+  const last = values.at(-1);
+  return (
+    <div
+      ref={host}
+      role="img"
+      style={{ height: HEIGHT_PX }}
+      className="w-full overflow-hidden"
+      aria-label={
+        first !== undefined && last !== undefined
+          ? `${label} over time: from ${formatMetric(first)}${unit} to ${formatMetric(last)}${unit} in ${values.length} readings`
+          : `${label} over time: no readings yet`
+      }
+    />
+  );
+}
