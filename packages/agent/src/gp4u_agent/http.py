@@ -16,7 +16,6 @@ from gp4u_agent.checkpoint.http import HttpFailure
 CONNECT_TIMEOUT_S = 5.0
 TIMEOUT_S = 60.0
 CONNECTIONS_MAX = 16
-REDIRECTS_MAX = 3
 Answer = TypeVar("Answer")
 
 
@@ -66,33 +65,22 @@ class AgentHttp:
         return response.content
 
     @asynccontextmanager
-    async def download(self, path: str) -> AsyncIterator[httpx2.Response]:
-        """Open GET `path` on our API as a stream, following it to the signed address that it names.
-
-        The address is a redirect, or JSON `{"url": ...}`. Our token is never sent there. Raises HttpFailure.
-        """
-        url, headers = path, self._headers()
-        for _ in range(REDIRECTS_MAX + 1):
-            request = self._client.build_request("GET", url, headers=headers)
-            try:
-                response = await self._client.send(request, stream=True)
-            except (httpx2.HTTPError, OSError) as error:
-                raise HttpFailure(0, None, str(error) or type(error).__name__) from error
-            try:
-                if response.status_code >= 400:
-                    await response.aread()
-                    raise _failure(response)
-                if response.is_redirect:
-                    url, headers = response.headers["location"], {}
-                elif response.headers.get("content-type", "").startswith("application/json"):
-                    await response.aread()
-                    url, headers = response.json()["url"], {}
-                else:
-                    yield response
-                    return
-            finally:
-                await response.aclose()
-        raise HttpFailure(0, "too_many_redirects", f"{path} leads nowhere")
+    async def download(self, url: str) -> AsyncIterator[httpx2.Response]:
+        """A signed address as a stream. Our token is never sent there. Raises HttpFailure."""
+        request = self._client.build_request("GET", url)
+        try:
+            response = await self._client.send(request, stream=True)
+        except (httpx2.HTTPError, OSError) as error:
+            raise HttpFailure(0, None, str(error) or type(error).__name__) from error
+        try:
+            if response.status_code != 200:
+                await response.aread()
+                raise _failure(response)
+            yield response
+        except httpx2.HTTPError as error:  # it broke off in the middle
+            raise HttpFailure(0, None, str(error) or type(error).__name__) from error
+        finally:
+            await response.aclose()
 
     async def _send(self, method: str, url: str, **arguments: Any) -> httpx2.Response:
         try:

@@ -4,6 +4,7 @@ Only regular files, folders and links that stay inside come out of it; names can
 and sizes are counted while writing, not taken from headers.
 """
 
+import asyncio
 import os
 import posixpath
 import tarfile
@@ -11,6 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import IO
 
+import blake3
 import zstandard
 
 from gp4u_agent.http import AgentHttp
@@ -28,16 +30,22 @@ class BadArchive(Exception):
 
 async def fetch(http: AgentHttp, upload_id: str, target: Path, bytes_max: int) -> None:
     """Download the job's folder into `target`. Raises HttpFailure, BadArchive, OSError."""
+    announced = await http.get_json(f"/api/v1/agent/uploads/{upload_id}")
     with tempfile.TemporaryFile(dir=target.parent) as archive:
         size = 0
-        async with http.download(f"/api/v1/agent/uploads/{upload_id}") as response:
+        digest = blake3.blake3()
+        async with http.download(announced["url"]) as response:
             async for piece in response.aiter_bytes(COPY_BYTES):
                 size += len(piece)
                 if size > ARCHIVE_BYTES_MAX:
                     raise BadArchive(f"The job's folder is larger than {ARCHIVE_BYTES_MAX >> 20} MiB packed.")
+                digest.update(piece)
                 archive.write(piece)
+        if digest.hexdigest() != announced["blake3"]:
+            raise BadArchive("The job's folder arrived changed: its hash is not the one that was announced.")
         archive.seek(0)
-        extract(archive, target, bytes_max)
+        # In a thread: a large folder must not hold up the heartbeats.
+        await asyncio.to_thread(extract, archive, target, bytes_max)
 
 
 def extract(archive: IO[bytes], target: Path, bytes_max: int) -> None:

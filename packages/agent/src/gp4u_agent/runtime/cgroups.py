@@ -153,8 +153,8 @@ def hierarchies() -> list[Hierarchy]:
     """What is mounted here, version 2 first."""
     own_paths: dict[str, str] = {}
     for line in Path("/proc/self/cgroup").read_text().splitlines():
-        _, controllers, path = line.split(":", 2)
-        for name in controllers.split(","):
+        _, names, path = line.split(":", 2)
+        for name in names.split(","):
             own_paths[name] = path
     found: list[Hierarchy] = []
     for line in Path("/proc/self/mounts").read_text().splitlines():
