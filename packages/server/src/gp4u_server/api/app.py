@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, FastAPI
 
 import gp4u_server
 from gp4u_server.api import health
+from gp4u_server.api.body_limit import BodyLimit
 from gp4u_server.api.errors import install_error_documents
 from gp4u_server.api.limits import limit_requests
 from gp4u_server.api.metrics import RequestMetrics
@@ -18,10 +19,12 @@ from gp4u_server.api.web_app import WEB_DIST, WebApp
 from gp4u_server.foundation.platform import Platform
 
 API_PREFIX = "/api/v1"
-BODY_BYTES_MAX = 1 << 20
-AGENT_BODY_BYTES_MAX = 16 << 20
-# The store's addresses are signed for an exact size and the endpoint stops at it; this only has to be larger.
-OBJECT_BYTES_MAX = 1 << 34
+# By the start of the path, first match wins; everything else has the limit of the settings.
+WIDER_BODIES = (
+    (f"{API_PREFIX}/agent/", 16 << 20),
+    # Its addresses are signed for an exact size and the endpoint stops at it; this only has to be larger.
+    (f"{API_PREFIX}/store/", 1 << 34),
+)
 
 DESCRIPTION = """
 Rent GPUs, offer GPUs, and let every job survive the death of its node.
@@ -52,7 +55,6 @@ def create_app(platform: Platform | None = None, *, web_dist: Path = WEB_DIST) -
         lifespan=lifespan,
         # Stable names for generated clients: the endpoint functions' own.
         generate_unique_id_function=lambda route: route.name,
-        max_body_size=settings.body_bytes_max if settings else BODY_BYTES_MAX,
         responses=ERROR_RESPONSES,
     )
     app.state.provided = platform.provided if platform else {}
@@ -64,14 +66,14 @@ def create_app(platform: Platform | None = None, *, web_dist: Path = WEB_DIST) -
     limited = [Depends(limit_requests)]
     for router in (*ROUTERS, health.platform_router):
         api.include_router(router, dependencies=limited)
-    for router in AGENT_ROUTERS:
-        api.include_router(router, max_body_size=AGENT_BODY_BYTES_MAX)
-    for router in STORE_ROUTERS:
-        api.include_router(router, max_body_size=OBJECT_BYTES_MAX)
+    for router in (*AGENT_ROUTERS, *STORE_ROUTERS):
+        api.include_router(router)
     app.include_router(api)
     app.include_router(health.router)
     app.include_router(WebApp(web_dist).router())
 
     https = settings is not None and settings.public_url.startswith("https://")
+    # Added last, so it is outside: refused bodies have an id, headers and a log line like everything else.
+    app.add_middleware(BodyLimit, default=settings.body_bytes_max if settings else 0, wider=WIDER_BODIES)
     app.add_middleware(RequestMiddleware, metrics=app.state.metrics, https=https)
     return app

@@ -71,6 +71,12 @@ def problem(
     return Response(json.dumps(document, default=str), status, all_headers, MEDIA_TYPE)
 
 
+def body_too_large(limit_bytes: int, request_id: str) -> Response:
+    """The refusal of a body that says it is larger than `limit_bytes`. Closes the connection instead of reading it."""
+    detail = f"The body of the request is too large: at most {limit_bytes} bytes are taken here."
+    return problem(413, "body_too_large", detail, request_id=request_id, headers={"Connection": "close"})
+
+
 def request_id_of(request: Request) -> str:
     """The id that the middleware gave this request."""
     return getattr(request.state, "request_id", "")
