@@ -135,7 +135,7 @@ class HealthService:
         statement = select(GatewayAuthority.gateway_id, GatewayAuthority.renewed_at).where(
             GatewayAuthority.ended_at.is_(None)
         )
-        return dict((await session.execute(statement)).tuples().all())
+        return {row.gateway_id: row.renewed_at for row in await session.execute(statement)}
 
     async def take_over(
         self, session: AsyncSession, gateway_id: str, renewed_at: datetime

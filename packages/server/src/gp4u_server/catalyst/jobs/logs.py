@@ -70,7 +70,7 @@ async def read_log(session: AsyncSession, job_id: str, offset: int, limit_bytes:
     )
     parts: list[str] = []
     position, taken = offset, 0
-    for start, text in (await session.execute(statement)).tuples():
+    for start, text in await session.execute(statement):
         if start > position:
             parts.append(f"\n[{start - position} bytes of output were not kept]\n")
             position = start

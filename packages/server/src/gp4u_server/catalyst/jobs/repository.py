@@ -80,10 +80,7 @@ async def newest_placements(
         .join(newest, (newest.c.job_id == Placement.job_id) & (newest.c.epoch == Placement.epoch))
         .execution_options(populate_existing=True)
     )
-    return {
-        placement.job_id: (placement, count)
-        for placement, count in (await session.execute(statement)).tuples()
-    }
+    return {placement.job_id: (placement, count) for placement, count in await session.execute(statement)}
 
 
 async def live_on_node(session: AsyncSession, node_id: str) -> Sequence[tuple[Job, Placement]]:
@@ -95,7 +92,7 @@ async def live_on_node(session: AsyncSession, node_id: str) -> Sequence[tuple[Jo
         .order_by(Placement.id)
         .execution_options(populate_existing=True)
     )
-    return [(job, placement) for job, placement in (await session.execute(statement)).tuples()]
+    return [(job, placement) for job, placement in await session.execute(statement)]
 
 
 async def page_of_jobs(
