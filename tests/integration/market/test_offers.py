@@ -4,7 +4,6 @@ import asyncio
 import time
 
 import pytest
-
 from gp4u_server.kit.errors import NotFound
 from gp4u_server.market.errors import (
     NodeHasNoGpu,
@@ -18,6 +17,7 @@ from gp4u_server.market.query import Query
 from gp4u_server.market.service import Terms
 from gp4u_server.market.types import OfferState
 from gp4u_server.nodes.types import Liveness
+
 from tests.integration.market_world import World, facts
 
 TERMS = Terms(500_000, None, 60, 604_800)

@@ -3,9 +3,9 @@
 from itertools import product
 
 import pytest
-
 from gp4u_server.kit.paging import InvalidCursor, encode_cursor
 from gp4u_server.market.query import SORTABLE, find_sort, parse
+
 from tests.integration.market_world import World
 
 MODELS = ("RTX_3090", "RTX_4090", "A100_80GB")
@@ -33,7 +33,10 @@ async def search(world: World, line: str, **paging):
         ("", lambda o: True),
         ("gpu_model=RTX_4090", lambda o: o["gpu_model"] == "RTX_4090"),
         ("gpu_model!=RTX_4090", lambda o: o["gpu_model"] != "RTX_4090"),
-        ("gpu_model=4090,a100 region=US-East", lambda o: o["gpu_model"] != "RTX_3090" and o["region"] == "us-east"),
+        (
+            "gpu_model=4090,a100 region=US-East",
+            lambda o: o["gpu_model"] != "RTX_3090" and o["region"] == "us-east",
+        ),
         ("vram_gb>=24", lambda o: o["vram_gb"] >= 24),
         ("vram_gb>24", lambda o: o["vram_gb"] > 24),
         ("price<=0.50", lambda o: o["price_per_gpu_hour_micros"] <= 500_000),
@@ -103,6 +106,6 @@ async def test_a_cursor_of_another_listing_is_refused(world, cursor):
 
 
 async def test_hostile_values_are_values(world):
-    for line in ("node=\"'; DROP TABLE offers; --\"", 'owner="%"', 'region="\\\\"'):
+    for line in ('node="\'; DROP TABLE offers; --"', 'owner="%"', 'region="\\\\"'):
         assert (await search(world, line)).total == 0
     assert (await search(world, "")).total == 6
