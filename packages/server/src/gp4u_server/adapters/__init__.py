@@ -1,1 +1,1 @@
-"""(to be described by its owner)"""
+"""Adapters: the outside world behind the ports of the domains. Only `bootstrap` imports them."""

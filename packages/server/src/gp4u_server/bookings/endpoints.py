@@ -12,14 +12,15 @@ from gp4u_server.bookings.errors import OfferTaken
 from gp4u_server.bookings.schemas import BookingIn, BookingOut
 from gp4u_server.bookings.service import BookingService
 from gp4u_server.bookings.types import BookingView
-from gp4u_server.catalyst.jobs.schemas import JobOut, PlacementOut, ProgressOut
-from gp4u_server.catalyst.jobs.views import JobView, PlacementView
+from gp4u_server.catalyst.jobs.reading import JobReader
+from gp4u_server.catalyst.jobs.schemas import JobOut
 from gp4u_server.foundation.idempotency import IdempotencyKey, idempotent
 from gp4u_server.foundation.web import Session, provided
 from gp4u_server.kit.paging import PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX, Page
 
 router = APIRouter(tags=["bookings"])
 Bookings = Annotated[BookingService, Depends(provided(BookingService))]
+Reader = Annotated[JobReader, Depends(provided(JobReader))]
 
 
 @router.post("/bookings", status_code=201, response_model=BookingOut)
@@ -77,13 +78,14 @@ async def submit_job(
     user: CurrentUser,
     session: Session,
     bookings: Bookings,
+    reader: Reader,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Submit a job: the router chooses and books. With nothing free it waits, unbilled, and says what would fit."""
 
     async def submit() -> JobOut:
         job = await bookings.submit_job(session, user.user_id, body)
-        return _job_out(job, await bookings.jobs.newest_placement(session, job.id))
+        return await reader.job(session, user.user_id, job.id)
 
     return await idempotent(
         session, principal=user.user_id, route="POST /jobs", key=idempotency_key, body=body, action=submit
@@ -107,48 +109,4 @@ def _booking_out(booking: BookingView, totals: MeterTotals) -> BookingOut:
         held_micros=totals.held_micros,
         charged_micros=totals.charged_micros,
         refunded_micros=totals.refunded_micros,
-    )
-
-
-def _job_out(job: JobView, placement: PlacementView | None) -> JobOut:
-    return JobOut(
-        id=job.id,
-        name=job.name,
-        state=job.state,
-        reason=job.reason,
-        detail=job.detail,
-        exit_code=job.exit_code,
-        spec=job.spec,
-        created_at=job.created_at,
-        started_at=job.started_at,
-        ended_at=job.ended_at,
-        placement=None if placement is None else _placement_out(placement),
-        placements_count=job.epoch,
-        last_checkpoint_at=job.checkpoint_at,
-        checkpoints_count=job.checkpoints_count,
-        progress=None if job.progress is None else ProgressOut(**job.progress),
-        charged_micros=job.charged_micros,
-        refunded_micros=job.refunded_micros,
-        running_s=job.run_us / 1_000_000,
-    )
-
-
-def _placement_out(placement: PlacementView) -> PlacementOut:
-    return PlacementOut(
-        id=placement.id,
-        epoch=placement.epoch,
-        state=placement.state,
-        outcome=placement.outcome,
-        node_id=placement.node_id,
-        node_name=placement.node_name,
-        gpu_model=placement.gpu_model,
-        gpus=len(placement.device_uuids),
-        region=placement.region,
-        simulated=placement.simulated,
-        booking_id=placement.booking_id,
-        rate_per_hour_micros=placement.rate_per_hour_micros,
-        created_at=placement.created_at,
-        running_at=placement.running_at,
-        ended_at=placement.ended_at,
-        recovery_ms=placement.recovery,
     )

@@ -94,14 +94,3 @@ class BookingHandlers:
     async def budget_reached(self, session: AsyncSession, event: BudgetReached) -> None:
         """Stop gracefully before the job costs more than its renter allowed."""
         await self.jobs.request_stop(session, event.job_id, StopReason.BUDGET_REACHED)
-
-
-@dataclass(frozen=True)
-class JobRowLock:
-    """`billing.ports.JobLock` by the jobs' own service."""
-
-    jobs: JobService
-
-    async def lock_job(self, session: AsyncSession, job_id: str) -> None:
-        """Lock the job's row until the transaction ends."""
-        await self.jobs.lock(session, job_id)
