@@ -47,7 +47,7 @@ def find_job(api: ApiClient, reference: str) -> dict[str, Any]:
     fail(f"No job {reference}. `gp4u ps -a` lists yours.", NOT_FOUND)
 
 
-def event_line(event: dict[str, Any], started_at: str | None = None) -> Text:
+def event_line(event: dict[str, Any]) -> Text:
     """One line of the timeline."""
     line = Text(event["at"][11:23].ljust(12, "0") + "  ", style="dim")
     line.append(event["title"], style=_EVENT_STYLE.get(event["kind"], ""))
@@ -55,6 +55,8 @@ def event_line(event: dict[str, Any], started_at: str | None = None) -> Text:
         line.append(f"  {event['ms']} ms", style="cyan")
     if event["cost_micros"]:
         line.append(f"  {money(event['cost_micros'])}", style="dim")
+    if event["detail"].get("sentence"):
+        line.append(f"  {event['detail']['sentence']}", style="dim")
     return line
 
 

@@ -4,6 +4,7 @@ from gp4u_server.accounts import endpoints as accounts
 from gp4u_server.adapters import objectstore_web
 from gp4u_server.billing import endpoints as billing
 from gp4u_server.bookings import endpoints as bookings
+from gp4u_server.catalyst.checkpoints import agent_endpoints as agent_checkpoints
 from gp4u_server.catalyst.checkpoints import endpoints as checkpoints
 from gp4u_server.catalyst.jobs import endpoints as jobs
 from gp4u_server.catalyst.routing import endpoints as routing
@@ -24,6 +25,6 @@ ROUTERS = (
     demo.router,
 )
 # For agents, with a token of their own, and larger bodies.
-AGENT_ROUTERS = ()
+AGENT_ROUTERS = (agent_checkpoints.router,)
 # Signed addresses of the folder store.
 STORE_ROUTERS = (objectstore_web.router,)
