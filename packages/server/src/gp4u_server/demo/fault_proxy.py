@@ -10,7 +10,7 @@ A real network loses packets; TCP turns a lost packet into a delay, and a dead l
                on its way arrives, as with a cable that is plugged in again
     slow       every byte arrives `delay_ms` later, in each direction
     lossy      each piece of a stream is lost with `loss_percent`, which stalls its direction for a retransmission time
-               (200 ms, doubled with each further loss in a row); after six losses in a row the connection is reset
+               (200 ms, doubled with each further loss in a row); after five losses in a row the connection is reset
     half_open  what the node sends is lost, what it is sent arrives
 """
 
@@ -23,7 +23,7 @@ from enum import StrEnum
 CHUNK_BYTES = 65_536
 CHUNKS_IN_FLIGHT_MAX = 64
 RETRANSMIT_FIRST_S = 0.2
-LOSSES_IN_A_ROW_MAX = 6
+LOSSES_IN_A_ROW_MAX = 5
 HEADER_BYTES_MAX = 16_384
 
 
@@ -109,6 +109,7 @@ class FaultProxy:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             first = await reader.read(CHUNK_BYTES)
+            await asyncio.sleep(self.link.latency_s)
             await self.link.passage(outbound=True)
             tunnel = first.startswith(b"CONNECT ")
             while tunnel and b"\r\n\r\n" not in first and len(first) < HEADER_BYTES_MAX:
@@ -125,15 +126,35 @@ class FaultProxy:
                 writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
                 first = first.partition(b"\r\n\r\n")[2]
             up_writer.write(first)
-            async with asyncio.TaskGroup() as both:
-                both.create_task(self._pump(reader, up_writer, outbound=True))
-                both.create_task(self._pump(up_reader, writer, outbound=False))
-        except* (OSError, ConnectionLost):
+            await self._exchange(reader, writer, up_reader, up_writer)
+        except (OSError, ConnectionLost):
             _reset(writer)
             _reset(up_writer)
         finally:
             writer.close()
             up_writer.close()
+
+    async def _exchange(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        up_reader: asyncio.StreamReader,
+        up_writer: asyncio.StreamWriter,
+    ) -> None:
+        """Both directions until the server has ended its side, or one direction fails."""
+        outbound = asyncio.create_task(self._pump(reader, up_writer, outbound=True))
+        inbound = asyncio.create_task(self._pump(up_reader, writer, outbound=False))
+        try:
+            await asyncio.wait({outbound, inbound}, return_when=asyncio.FIRST_COMPLETED)
+            if outbound.done():
+                outbound.result()  # the node has said its last word; the answer may still be on its way
+            await inbound
+        except* (OSError, ConnectionLost) as failures:
+            raise ConnectionLost from failures
+        finally:
+            for direction in (outbound, inbound):
+                direction.cancel()
+            await asyncio.gather(outbound, inbound, return_exceptions=True)
 
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, outbound: bool

@@ -11,7 +11,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 from gp4u_server.embedded.postgres import PreparedPostgres
@@ -159,7 +158,7 @@ def platform_parts(
         folder.run,
         agent_environment(env) | {"XDG_CONFIG_HOME": str(folder.run), "XDG_DATA_HOME": str(folder.run)},
     )
-    waves = [
+    return [
         [
             ours(
                 "api",
@@ -191,15 +190,6 @@ def platform_parts(
             Part(caddy, "public port", answers(_reachable(options) + "/health")),
         ],
     ]
-    return [[part for part in wave if _present(part)] for wave in waves]  # TODO remove
-
-
-def _present(part: Part) -> bool:
-    argv = list(part.program.argv)
-    if "-m" not in argv:
-        return find_spec("gp4u_server.api.__main__") is not None
-    module = argv[argv.index("-m") + 1]
-    return find_spec("gp4u_server.worker.app" if module == "celery" else module + ".__main__") is not None
 
 
 def demo_part(folder: DataFolder, env: Mapping[str, str], lifeline: int) -> Part:

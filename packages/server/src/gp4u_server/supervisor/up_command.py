@@ -100,5 +100,7 @@ def _start_detached(options: UpOptions, *, as_json: bool) -> None:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    Console(stderr=True, highlight=False).print(f"Error: {message}", style="red", markup=False, soft_wrap=True)
+    Console(stderr=True, highlight=False).print(
+        f"Error: {message}", style="red", markup=False, soft_wrap=True
+    )
     sys.exit(code)
