@@ -1,6 +1,13 @@
 """The application as a whole: readiness, and one person coming and going."""
 
+import inspect
+
 import httpx2
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+from gp4u_server.accounts.service import Accounts
+from gp4u_server.api.routers import AGENT_ROUTERS, ROUTERS, STORE_ROUTERS
+from gp4u_server.foundation.platform import Platform
 
 
 async def test_readiness_names_every_part(client: httpx2.AsyncClient) -> None:
@@ -23,3 +30,21 @@ async def test_register_read_session_and_sign_out(client: httpx2.AsyncClient) ->
     )
     assert out.status_code == 204, out.text
     assert (await client.get("/api/v1/auth/session")).status_code == 401
+
+
+def test_bootstrap_provides_whatever_an_endpoint_asks_for(platform: Platform) -> None:
+    asked: set[type] = set()
+
+    def look_into(dependant: Dependant) -> None:
+        for dependency in dependant.dependencies:
+            if getattr(dependency.call, "__qualname__", "") == "provided.<locals>.from_app":
+                assert inspect.isfunction(dependency.call)
+                asked.add(inspect.getclosurevars(dependency.call).nonlocals["service_type"])
+            look_into(dependency)
+
+    for router in (*ROUTERS, *AGENT_ROUTERS, *STORE_ROUTERS):
+        for route in router.routes:
+            assert isinstance(route, APIRoute)
+            look_into(route.dependant)
+    assert Accounts in asked
+    assert asked - set(platform.provided) == set()

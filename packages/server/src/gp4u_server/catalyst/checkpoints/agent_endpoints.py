@@ -127,7 +127,7 @@ async def list_restore_points(fence: QueryFence, checkpoints: Checkpoints, datab
 
 
 @router.get("/checkpoints/{checkpoint_id}/download")
-async def download_checkpoint(
+async def download_restore_point(
     checkpoint_id: str, fence: QueryFence, checkpoints: Checkpoints, database: Db
 ) -> AgentDownloadOut:
     """Addresses of a checkpoint of this placement's job."""
