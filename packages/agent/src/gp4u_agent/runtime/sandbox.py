@@ -296,11 +296,16 @@ class Sandbox:
         """See `port.Runtime`. The end of the namespace's first process is the end of all in it."""
         if self._process is None:
             return
+        tree = self._tree()
         self._groups.kill_all()
         processes.send([self._first_pid] if self._first_pid else [], signal.SIGKILL)
         self._process.kill()
-        if "freeze" in self._groups.purposes:
-            self._groups.thaw()  # version 1 delivers the kill only now
+        deadline = time.monotonic() + _KILL_TIMEOUT_S
+        while tree and time.monotonic() < deadline:
+            if "freeze" in self._groups.purposes:
+                self._groups.thaw()  # version 1 delivers the kill only now
+            tree = [found for found in tree if processes.alive(found.pid, found.started_ticks)]
+            time.sleep(0.002)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_KILL_TIMEOUT_S)
         self.poll()
