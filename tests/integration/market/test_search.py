@@ -69,22 +69,21 @@ async def test_a_filter_finds_what_it_says_and_counts_it(world, line, holds):
         assert dict(found.facets[facet]) == counts
 
 
-@pytest.mark.parametrize("name", [sign + name for name in SORTABLE for sign in ("", "-")])
-@pytest.mark.parametrize("limit", [1, 4, 6])
-async def test_every_sort_pages_through_all_offers_once_in_order(world, name, limit):
-    column = find_sort(name).field.column
-    items, cursor = [], None
-    while True:
-        page = await search(world, f"sort:{name}", cursor=cursor, limit=limit)
-        assert page.total == 6
-        items += page.items
-        cursor = page.next_cursor
-        if cursor is None:
-            break
-        assert len(page.items) == limit
-    assert len({item["id"] for item in items}) == len(items) == 6
-    keys = [(item[column], item["id"]) for item in items]
-    assert keys == sorted(keys, reverse=name.startswith("-"))
+async def test_every_sort_pages_through_all_offers_once_in_order(world):
+    for name, limit in product([sign + name for name in SORTABLE for sign in ("", "-")], [1, 4, 6]):
+        column = find_sort(name).field.column
+        items, cursor = [], None
+        while True:
+            page = await search(world, f"sort:{name}", cursor=cursor, limit=limit)
+            assert page.total == 6
+            items += page.items
+            cursor = page.next_cursor
+            if cursor is None or len(items) > 6:
+                break
+            assert len(page.items) == limit
+        assert len({item["id"] for item in items}) == len(items) == 6, (name, limit)
+        keys = [(item[column], item["id"]) for item in items]
+        assert keys == sorted(keys, reverse=name.startswith("-"))
 
 
 @pytest.mark.parametrize(
