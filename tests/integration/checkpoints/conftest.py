@@ -110,7 +110,7 @@ class World:
         return httpx2.AsyncClient(base_url=self.url, headers={"X-Test-User": user_id}, timeout=60)
 
 
-async def _named_user(x_test_user: str = Header()) -> Principal:
+async def _named_user(x_test_user: str = Header("usr_renter")) -> Principal:
     return Principal(
         x_test_user,
         f"{x_test_user}@gp4u.demo",
@@ -138,6 +138,11 @@ async def world(database: Database, tmp_path: Path) -> AsyncIterator[World]:
     for router in (endpoints.router, agent_endpoints.router, objectstore_web.router):
         app.include_router(router, prefix="/api/v1")
     install_error_documents(app)
+
+    @app.get("/api/v1/jobs/{job_id}")
+    async def read_job(job_id: str) -> dict[str, str]:
+        return {"id": job_id}  # all that the command under test needs of a job
+
     server = uvicorn.Server(
         uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", lifespan="off")
     )

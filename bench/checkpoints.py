@@ -1,0 +1,282 @@
+"""Checkpoint speed beside restic, on the same folder, in the same run.
+
+    python -m bench.checkpoints                     1 GiB, 5 % changed
+    python -m bench.checkpoints --size-mb 128 --json
+
+Ours: the agent's engine over HTTP to the API's own folder store, in a process of its own; fence and rows are answered from
+memory (PostgreSQL's share is a few milliseconds a checkpoint), bytes and fsync are real. restic: its default settings on a local
+repository. Both encrypt, deduplicate, verify on restore and write to the same disk. Rates swing with the machine's load: read the ratios.
+"""
+
+import argparse
+import asyncio
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI, Request
+from gp4u_agent.checkpoint.engine import CheckpointEngine
+from gp4u_agent.http import AgentHttp
+from gp4u_protocol.messages import DesiredRun, PlacementSpec
+from gp4u_server.adapters import objectstore_web
+from gp4u_server.adapters.objectstore import FolderObjectStore
+from gp4u_server.catalyst.checkpoints.service import pack_key
+
+MIB = 1 << 20
+CHANGED_SHARE = 0.05
+CHANGED_RUN_BYTES = 4 * MIB
+API = "/api/v1/agent/checkpoints"
+
+
+def make_folder(folder: Path, size_mb: int) -> None:
+    """Files of 64 MiB as a training run has them: float32-like bytes that do not compress."""
+    folder.mkdir(parents=True)
+    left = size_mb
+    number = 0
+    while left > 0:
+        part = min(64, left)
+        with (folder / f"weights-{number:03}.bin").open("wb") as file:
+            for _ in range(part):
+                file.write(os.urandom(MIB))
+        left, number = left - part, number + 1
+
+
+def change_folder(folder: Path, size_mb: int) -> None:
+    """Rewrite 5 % in runs of 4 MiB at places that fit no block of either program."""
+    chance = random.Random(5)
+    files = sorted(folder.iterdir())
+    left = int(size_mb * MIB * CHANGED_SHARE)
+    while left > 0:
+        path = chance.choice(files)
+        length = min(CHANGED_RUN_BYTES, left, path.stat().st_size)
+        with path.open("r+b") as file:
+            file.seek(chance.randrange(path.stat().st_size - length + 1))
+            file.write(os.urandom(length))
+        left -= length
+
+
+def bytes_in(folder: Path) -> int:
+    """Bytes that a folder's files take."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+# --- our side: the store's server -------------------------------------------------------------------------
+
+
+def serve(root: Path, port: int, ready: Connection) -> None:
+    """The folder store as the API serves it, and the agent's calls answered from memory."""
+    store = FolderObjectStore.open(root, bytes(32))
+    app = FastAPI()
+    app.state.provided = {FolderObjectStore: store}
+    app.include_router(objectstore_web.router, prefix="/api/v1")
+    rows: list[dict[str, Any]] = []
+
+    @app.get(API)
+    async def points() -> dict[str, Any]:
+        return {"items": rows[::-1]}
+
+    @app.post(f"{API}/open")
+    async def opened() -> dict[str, Any]:
+        return {"upload_id": "up", "seq": len(rows) + 1}
+
+    @app.post(f"{API}/packs")
+    async def packs(request: Request) -> dict[str, Any]:
+        wanted = (await request.json())["packs"]
+        signed = [
+            await store.sign_put(pack_key("job", p["id"]), size_bytes=p["size_bytes"], expires_in_s=900)
+            for p in wanted
+        ]
+        return {
+            "packs": [
+                {"id": p["id"], "url": s.url, "headers": s.headers}
+                for p, s in zip(wanted, signed, strict=True)
+            ]
+        }
+
+    @app.post(f"{API}/manifest")
+    async def manifest(request: Request) -> dict[str, Any]:
+        body = await request.json()
+        signed = await store.sign_put(f"m/{body['blake3']}", size_bytes=body["size_bytes"], expires_in_s=900)
+        return {"url": signed.url, "headers": signed.headers}
+
+    @app.post(f"{API}/commit")
+    async def commit(request: Request) -> dict[str, Any]:
+        body = await request.json()
+        for pack in body["packs"]:
+            assert await store.size_of(pack_key("job", pack["id"])) == pack["size_bytes"]
+        number = len(rows) + 1
+        rows.append(
+            {"id": f"ckpt_{number}", "epoch": 1, "seq": number, "manifest_blake3": body["blake3"],
+             "packs": [pack["id"] for pack in body["packs"]], "step": None}
+        )  # fmt: skip
+        return rows[-1]
+
+    @app.get(API + "/{checkpoint_id}/download")
+    async def download(checkpoint_id: str) -> dict[str, Any]:
+        row = next(row for row in rows if row["id"] == checkpoint_id)
+        key = f"m/{row['manifest_blake3']}"
+        urls = {pack: await store.sign_get(pack_key("job", pack), expires_in_s=900) for pack in row["packs"]}
+        return {**row, "manifest_url": await store.sign_get(key, expires_in_s=900), "packs": urls}
+
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning"))
+
+    async def run() -> None:
+        running = asyncio.create_task(server.serve())
+        while not server.started:
+            await asyncio.sleep(0.01)
+        ready.send(True)
+        await running
+
+    asyncio.run(run())
+
+
+async def measure_ours(work: Path, source: Path, size_mb: int) -> dict[str, float]:
+    """Seconds and stored bytes of the engine."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    context = multiprocessing.get_context("spawn")
+    mine, theirs = context.Pipe()
+    server = context.Process(target=serve, args=(work / "store", port, theirs), daemon=True)
+    server.start()
+    mine.recv()
+    http = AgentHttp(f"http://127.0.0.1:{port}")
+    spec = PlacementSpec(
+        placement_id="p", job_id="job", epoch=1, desired=DesiredRun.RUN, job_name="j", command="true", device_uuids=[],
+        cpus=1, memory_mb=1, disk_mb=1, checkpoint_path=source.name, checkpoint_every_s=1,
+    )  # fmt: skip
+    key = os.urandom(32)
+    try:
+        engine = CheckpointEngine(http, spec, key, source, work / "cache", lambda: ())
+        started = time.perf_counter()
+        assert await engine.snapshot("interval") is not None
+        first_s = time.perf_counter() - started
+        change_folder(source, size_mb)
+        started = time.perf_counter()
+        changed = await engine.snapshot("interval")
+        changed_s = time.perf_counter() - started
+        assert changed is not None
+        target = work / "restored" / source.name
+        reader = CheckpointEngine(http, spec, key, target, work / "cache2", lambda: ())
+        started = time.perf_counter()
+        await reader.restore()
+        restore_s = time.perf_counter() - started
+    finally:
+        await http.close()
+        server.terminate()
+        server.join()
+    assert same(source, target), "the restored folder differs"
+    shutil.rmtree(work / "restored")
+    return {
+        "first_s": first_s,
+        "changed_s": changed_s,
+        "restore_s": restore_s,
+        "stored_bytes": changed.stored_bytes,
+    }
+
+
+def measure_restic(work: Path, source: Path, size_mb: int, change: Callable[[], None]) -> dict[str, float]:
+    """Seconds and stored bytes of restic, defaults."""
+    environment = {
+        **os.environ, "RESTIC_PASSWORD": "bench", "RESTIC_REPOSITORY": str(work / "repository"),
+        "RESTIC_CACHE_DIR": str(work / "restic-cache"),
+    }  # fmt: skip
+
+    def restic(*arguments: str) -> float:
+        started = time.perf_counter()
+        subprocess.run(["restic", "-q", *arguments], env=environment, check=True, cwd=work)
+        return time.perf_counter() - started
+
+    restic("init")
+    first_s = restic("backup", str(source))
+    before = bytes_in(work / "repository")
+    change()
+    changed_s = restic("backup", str(source))
+    stored = bytes_in(work / "repository") - before
+    restore_s = restic("restore", "latest", "--target", str(work / "restic-restored"))
+    return {"first_s": first_s, "changed_s": changed_s, "restore_s": restore_s, "stored_bytes": stored}
+
+
+def same(one: Path, two: Path) -> bool:
+    """Whether two folders hold the same bytes."""
+    return subprocess.run(["diff", "-rq", str(one), str(two)], check=False).returncode == 0
+
+
+def main() -> None:
+    """Measure both and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--size-mb", type=int, default=1024)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--folder", type=Path, help="where to work (needs five times the size)")
+    arguments = parser.parse_args()
+    size_mb = arguments.size_mb
+    work = Path(tempfile.mkdtemp(prefix="gp4u-bench-", dir=arguments.folder))
+    try:
+        source = work / "job" / "ckpt"
+        make_folder(source, size_mb)
+        theirs: dict[str, float] | None = None
+        if shutil.which("restic"):
+            theirs = measure_restic(work, source, size_mb, lambda: change_folder(source, size_mb))
+            shutil.rmtree(work / "restic-restored")
+        ours = asyncio.run(measure_ours(work, source, size_mb))
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    report(size_mb, ours, theirs, as_json=arguments.json)
+
+
+def report(size_mb: int, ours: dict[str, float], theirs: dict[str, float] | None, *, as_json: bool) -> None:
+    """MB/s of the folder's whole size, and what the change took in the store."""
+    megabytes = size_mb * MIB / 1e6
+
+    def rates(measured: dict[str, float]) -> dict[str, float]:
+        return {
+            "first_mb_s": round(megabytes / measured["first_s"], 1),
+            "changed_mb_s": round(megabytes / measured["changed_s"], 1),
+            "restore_mb_s": round(megabytes / measured["restore_s"], 1),
+            "stored_percent": round(100 * measured["stored_bytes"] / (size_mb * MIB), 2),
+        }
+
+    result: dict[str, Any] = {"size_mb": size_mb, "changed_percent": 100 * CHANGED_SHARE, "ours": rates(ours)}
+    if theirs is not None:
+        result["restic"] = rates(theirs)
+        result["ratio"] = {
+            name: round(result["ours"][name] / result["restic"][name], 2) for name in result["ours"]
+        }
+    if as_json:
+        print(json.dumps(result))
+        return
+    print(
+        f"{size_mb} MiB, {CHANGED_SHARE:.0%} changed      first    changed    restore   (MB/s)   stored for the change"
+    )
+    for name in ("ours", "restic"):
+        if name in result:
+            r = result[name]
+            print(
+                f"{name:<22}{r['first_mb_s']:>10}{r['changed_mb_s']:>11}{r['restore_mb_s']:>11}"
+                f"{r['stored_percent']:>20} %"
+            )
+    if "ratio" in result:
+        r = result["ratio"]
+        print(
+            f"{'ours / restic':<22}{r['first_mb_s']:>9}×{r['changed_mb_s']:>10}×{r['restore_mb_s']:>10}×{r['stored_percent']:>20}×"
+        )
+    else:
+        print("restic is not installed: nothing to compare with", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
