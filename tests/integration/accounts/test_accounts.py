@@ -6,6 +6,8 @@ from typing import Any
 
 import httpx2
 import pytest
+from click.testing import CliRunner
+from gp4u_server.accounts.command import grant
 from gp4u_server.accounts.keys import new_key
 from gp4u_server.accounts.service import Accounts
 from gp4u_server.accounts.types import Role
@@ -234,3 +236,15 @@ async def test_an_expiry_in_the_past_is_refused(client: httpx2.AsyncClient) -> N
     for expiry in ("2020-01-01T00:00:00Z", "2999-01-01T00:00:00"):
         answer = await client.post(KEYS, json={"name": "x", "expires_at": expiry}, headers=bearer(token))
         assert (answer.status_code, answer.json()["code"]) == (422, "invalid_expiry")
+
+
+async def test_the_command_grants_a_role_and_says_when_nobody_has_the_address(
+    client: httpx2.AsyncClient, database_url: str
+) -> None:
+    await tokens_of(client, "ada@example.com")
+    options = ["--database-url", database_url]
+    granted = await asyncio.to_thread(CliRunner().invoke, grant, ["ada@example.com", "operator", *options])
+    assert (granted.exit_code, granted.output) == (0, "ada@example.com holds: renter, operator\n")
+    unknown = await asyncio.to_thread(CliRunner().invoke, grant, ["eve@example.com", "admin", *options])
+    assert unknown.exit_code == 1
+    assert "There is no account with this address." in unknown.output

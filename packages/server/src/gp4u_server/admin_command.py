@@ -17,7 +17,13 @@ from gp4u_server.supervisor.folder import DataFolder
 
 @click.command(
     cls=LazyGroup,
-    lazy={"ledger": ("gp4u_server.ledger.command:ledger", "Check the books: gp4u admin ledger verify")},
+    lazy={
+        "ledger": ("gp4u_server.ledger.command:ledger", "Check the books: gp4u admin ledger verify"),
+        "grant": (
+            "gp4u_server.accounts.command:grant",
+            "Give an account a role: gp4u admin grant EMAIL ROLE",
+        ),
+    },
 )
 @data_option
 def admin(data: Path) -> None:

@@ -27,11 +27,11 @@ from gp4u_server.accounts.refresh import (
     unseal,
 )
 from gp4u_server.accounts.repository import AnyRow
+from gp4u_server.accounts.roles import grant_role
 from gp4u_server.accounts.tokens import AUDIENCE_API, TokenSigner
 from gp4u_server.accounts.types import Role, SessionKind, SignedIn, User
 from gp4u_server.kit.clock import Clock
 from gp4u_server.kit.db import Database
-from gp4u_server.kit.errors import NotFound
 from gp4u_server.kit.ids import new_id
 
 ACCESS_TTL_S = 600
@@ -124,10 +124,7 @@ class Accounts:
 
     async def grant_role(self, session: AsyncSession, *, email: str, role: Role) -> User:
         """Give the account `role`; harmless when it has it. Raises NotFound. The caller checks who may grant."""
-        row = await repository.add_role(session, email, role)
-        if row is None:
-            raise NotFound("There is no account with this address.")
-        return user_of(row)
+        return await grant_role(session, email=email, role=role)
 
     async def ensure_account(self, *, email: str, password: str, name: str, roles: Collection[Role]) -> User:
         """The account of `email`, made when it is missing: for the demo and for the first admin of a platform."""
