@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -34,16 +33,28 @@ class Stack:
     data: Path
     port: int
 
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
     def command(self, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
         clean = {
             name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")
         }
+        own = {
+            "GP4U_DATA": str(self.data),
+            "GP4U_URL": self.url,
+            "GP4U_CONFIG": str(self.data.with_name("credentials.json")),
+            "COLUMNS": "300",
+            "NO_COLOR": "1",
+        }
         return subprocess.run(
             [*GP4U, *arguments],
-            env={**clean, "GP4U_DATA": str(self.data), "COLUMNS": "300", "NO_COLOR": "1", **environment},
+            env={**clean, **own, **environment},
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=240,
             check=False,
         )
 
@@ -51,7 +62,8 @@ class Stack:
         return self.command("up", "--detach", "--json", "--port", str(self.port), *arguments, **environment)
 
     def status(self) -> dict[str, Any]:
-        document: dict[str, Any] = json.loads(self.command("status", "--json").stdout)
+        """What the supervisor wrote last."""
+        document: dict[str, Any] = json.loads((self.data / "run" / "status.json").read_text())
         return document
 
     def part(self, name: str) -> dict[str, Any]:
@@ -59,9 +71,17 @@ class Stack:
         return found
 
     def processes(self) -> list[psutil.Process]:
-        """The supervisor and everything below it."""
+        """Everything that carries our data folder's address or stands below the supervisor, jobs included."""
         supervisor = psutil.Process(self.status()["pid"])
-        return [supervisor, *supervisor.children(recursive=True)]
+        ours = [supervisor, *supervisor.children(recursive=True)]
+        for process in psutil.process_iter():
+            try:
+                mentions = str(self.data) in " ".join(process.cmdline())
+            except psutil.Error:
+                continue
+            if mentions and process not in ours:
+                ours += [process, *process.children(recursive=True)]
+        return ours
 
 
 @pytest.fixture
@@ -72,5 +92,6 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
     postgres.delete(stack.data / "postgres")
 
 
-def kill(pid: int) -> None:
-    os.kill(pid, signal.SIGKILL)
+def gone(processes: list[psutil.Process]) -> bool:
+    """Whether none of them runs any more."""
+    return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)

@@ -1,11 +1,11 @@
 """The embedded servers and the migrations, for real."""
 
-from concurrent.futures import ThreadPoolExecutor
+import subprocess
+import sys
 
 import psycopg
 import pytest
 import redis
-from gp4u_server import migrations
 from gp4u_server.kit.db import Database
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -35,7 +35,8 @@ def test_postgres_wants_its_password(postgres_url: str) -> None:
 
 
 def test_two_starters_migrate_one_after_the_other(empty_database_url: str) -> None:
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(migrations.upgrade, [empty_database_url] * 2))
+    program = "import sys; from gp4u_server import migrations; migrations.upgrade(sys.argv[1])"
+    starters = [subprocess.Popen([sys.executable, "-c", program, empty_database_url]) for _ in range(2)]
+    assert [starter.wait(120) for starter in starters] == [0, 0]
     with psycopg.connect(empty_database_url) as connection:
         assert connection.execute("SELECT count(*) FROM alembic_version").fetchone() == (1,)

@@ -2,10 +2,12 @@
 
 from importlib import import_module
 from pathlib import Path
+from threading import Lock
 
 from alembic import command
 from alembic.config import Config
 
+_ONE_AT_A_TIME = Lock()  # alembic keeps its context in module globals
 _PACKAGE = Path(__file__).parent.parent
 
 
@@ -22,12 +24,14 @@ def upgrade(database_url: str, revision: str = "head") -> None:
     """Migrate `database_url` to `revision`. Two callers at once wait for each other."""
     config = configuration(database_url)
     config.attributes["without_models"] = True  # migrations describe themselves
-    command.upgrade(config, revision)
+    with _ONE_AT_A_TIME:
+        command.upgrade(config, revision)
 
 
 def check(database_url: str) -> None:
     """Raise alembic.util.CommandError if the models and the migrated database differ."""
-    command.check(configuration(database_url))
+    with _ONE_AT_A_TIME:
+        command.check(configuration(database_url))
 
 
 def load_models() -> None:

@@ -129,17 +129,8 @@ def agent_environment(base: Mapping[str, str]) -> dict[str, str]:
 
 def platform_parts(
     options: UpOptions, folder: DataFolder, ports: Ports, env: Mapping[str, str]
-) -> list[list[Part]]:
-    """Our processes in waves: a wave starts when the one before it is ready."""
-
-    def ours(
-        name: str, title: str, *arguments: str, ready: Callable[[], Awaitable[bool]] | None = None
-    ) -> Part:
-        program = Program(name, [sys.executable, "-m", *arguments], folder.run, env)
-        return Part(program, title, ready) if ready else Part(program, title)
-
-    listen = ["--host", "127.0.0.1", "--port"]
-    celery = ["celery", "--app", "gp4u_server.worker.app:app"]
+) -> list[Part]:
+    """What people and agents talk to: api, gateway, controller and the public port before them."""
     proxy_file = folder.run / "caddy.json"
     proxy_file.write_text(
         json.dumps(
@@ -158,38 +149,35 @@ def platform_parts(
         folder.run,
         agent_environment(env) | {"XDG_CONFIG_HOME": str(folder.run), "XDG_DATA_HOME": str(folder.run)},
     )
+    listen = ["--host", "127.0.0.1", "--port"]
     return [
-        [
-            ours(
-                "api",
-                "API",
-                "gp4u_server.api",
-                *listen,
-                str(ports.api),
-                ready=answers(f"http://127.0.0.1:{ports.api}/readiness"),
-            ),
-            ours(
-                "gateway",
-                "gateway",
-                "gp4u_server.gateway",
-                *listen,
-                str(ports.gateway),
-                ready=answers(f"http://127.0.0.1:{ports.gateway}/readiness"),
-            ),
-            ours("controller", "controller", "gp4u_server.controller"),
-            ours("worker", "worker", *celery, "worker", "--loglevel=INFO", "--concurrency=1"),
-            ours(
-                "beat",
-                "beat",
-                *celery,
-                "beat",
-                "--loglevel=INFO",
-                f"--schedule={folder.run / 'beat-schedule'}",
-                "--pidfile=",
-            ),
-            Part(caddy, "public port", answers(_reachable(options) + "/health")),
-        ],
+        Part(
+            _ours(folder, env, "api", "gp4u_server.api", *listen, str(ports.api)),
+            "API",
+            answers(f"http://127.0.0.1:{ports.api}/readiness"),
+        ),
+        Part(
+            _ours(folder, env, "gateway", "gp4u_server.gateway", *listen, str(ports.gateway)),
+            "gateway",
+            answers(f"http://127.0.0.1:{ports.gateway}/readiness"),
+        ),
+        Part(_ours(folder, env, "controller", "gp4u_server.controller"), "controller"),
+        Part(caddy, "public port", answers(_reachable(options) + "/health")),
     ]
+
+
+def background_parts(folder: DataFolder, env: Mapping[str, str]) -> list[Part]:
+    """Effects only, so nobody waits for them: they start last."""
+    celery = ["celery", "--app", "gp4u_server.worker.app:app"]
+    schedule = ["beat", "--loglevel=INFO", f"--schedule={folder.run / 'beat-schedule'}", "--pidfile="]
+    return [
+        Part(_ours(folder, env, "worker", *celery, "worker", "--loglevel=INFO", "--concurrency=1"), "worker"),
+        Part(_ours(folder, env, "beat", *celery, *schedule), "beat"),
+    ]
+
+
+def _ours(folder: DataFolder, env: Mapping[str, str], name: str, *arguments: str) -> Program:
+    return Program(name, [sys.executable, "-m", *arguments], folder.run, env)
 
 
 def demo_part(folder: DataFolder, env: Mapping[str, str], lifeline: int) -> Part:

@@ -133,7 +133,7 @@ def panel(summary: dict[str, Any], *, detached: bool) -> Panel:
         rows.add_row(
             "", Text("The demo fleet is simulated: real agents and jobs, invented GPUs.", style="yellow")
         )
-        login = f"gp4u login {summary['address']} --email {DEMO_ACCOUNTS[0]}"
+        login = f"gp4u login {summary['address']} --email {DEMO_ACCOUNTS[0]} --password {DEMO_PASSWORD}"
         rows.add_row("Try", f"{login}\ngp4u search 'vram_gb>=24 sort:price'\ngp4u demo failover")
     else:
         rows.add_row("Try", "register in the web app, then `gp4u agent join` on a machine with GPUs")

@@ -88,12 +88,12 @@ class Supervisor:
             folder.environment, {name: env[name] for name in plan.OWN_SETTINGS if name in env}, mode=0o600
         )
         ports = plan.Ports(api=free_port(), gateway=free_port())
-        self.progress.step("Start API, gateway, controller, worker and public port")
-        for wave in plan.platform_parts(options, folder, ports, env):
-            await self._start(*wave)
+        self.progress.step("Start API, gateway, controller and public port")
+        await self._start(*plan.platform_parts(options, folder, ports, env))
         if options.demo:
             self.progress.step("Enrol the demo fleet: 6 simulated nodes of 4 owners")
             await self._start(plan.demo_part(folder, env, lifeline))
+        await self._start(*plan.background_parts(folder, env))
         self._ready_s = round(time.monotonic() - self._began, 2)
         self._write_status()
         self.progress.ready(
