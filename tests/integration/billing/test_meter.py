@@ -152,6 +152,23 @@ async def test_a_late_interruption_corrects_what_was_posted(books: Books) -> Non
     assert [line.why for line in receipt.lines] == ["ran", "frozen", "ran"]
 
 
+async def test_two_corrections_at_the_same_instant_are_both_made(books: Books) -> None:
+    await books.fund(10_000_000)
+    await open_and_run(books)
+    covered_until = books.clock.now() + timedelta(seconds=100)
+    for _ in range(3):
+        books.clock.advance(200)
+        await post(books)
+        async with books.database.transaction() as session:
+            await books.billing.interrupted(session, "bkg_1", covered_until)
+        assert await post(books)
+        assert await books.balance(f"earnings:{OWNER}") == allocate(price(100), [80, 20])[0]
+        async with books.database.transaction() as session:
+            await books.billing.restored(session, "bkg_1", covered_until)
+    await end(books, lost=True, saved_until=covered_until)
+    assert await books.balance(f"wallet:{RENTER}") == 10_000_000 - price(100)
+
+
 async def test_h12_negative_balance_a_wallet_running_dry_stops_within_a_period(books: Books) -> None:
     money = price(400)
     await books.fund(money)

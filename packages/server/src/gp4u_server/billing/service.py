@@ -253,7 +253,8 @@ class BillingService:
         ]
         transfer = await self.ledger.transfer(
             session,
-            key=f"{kind}:{row.booking_id}:{through_us}" + (f":{why}" if refund else ""),
+            # The totals before it tell a second correction at the same instant from a repetition of the first.
+            key=f"{kind}:{row.booking_id}:{through_us}:{row.charged_micros}:{row.refunded_micros}",
             kind=kind,
             legs=[leg for leg in legs if leg.amount_micros],
             description=_describe(kind, why, row.job_name, row.node_name),

@@ -1,15 +1,16 @@
 """Pure rules of bookings."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from gp4u_protocol.job_spec import JobSpec
 
 from gp4u_server.market.types import OfferView
 
 
-def cheapest_rate(offers: Iterable[OfferView], spec: JobSpec) -> int | None:
+def cheapest_rate(offers: Iterable[OfferView], spec: JobSpec, models: Collection[str]) -> int | None:
     """Micro-units per hour of the cheapest offer that could run the job now, None when there is none.
 
+    `models` are the catalogue's names that the job accepts; empty means any.
     Only what makes a price comparable is looked at; the router has the last word on what fits.
     """
     wanted = spec.resources
@@ -19,7 +20,7 @@ def cheapest_rate(offers: Iterable[OfferView], spec: JobSpec) -> int | None:
         if offer.is_bookable
         and offer.gpus_free >= wanted.gpus
         and offer.vram_gb >= wanted.vram_gb_min
-        and (not wanted.gpu_models or offer.gpu_model in wanted.gpu_models)
+        and (not models or offer.gpu_model in models)
         and (not wanted.regions or offer.region in wanted.regions)
         and offer.cpus >= wanted.cpus
         and offer.memory_gb >= wanted.memory_gb

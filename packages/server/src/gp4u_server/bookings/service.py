@@ -38,12 +38,13 @@ class BookingService:
         """Create a job and place it, all or nothing. Without `offer_id` a job for which nothing is free waits.
 
         Raises InsufficientFunds when the wallet does not cover the first hold at the cheapest offer that would fit,
+        UnknownModel,
         and with `offer_id` OfferNotFound, OfferTaken, RequirementsNotMet.
         """
         if offer_id is not None:
             await self.market.offer(session, offer_id)
         offers = await self.market.candidates(session, spec.resources, offer_id=offer_id)
-        rate = cheapest_rate(offers, spec)
+        rate = cheapest_rate(offers, spec, self.market.models_of(spec.resources))
         await self.billing.require_funds(
             session, renter_id, LOWEST_RATE_MICROS if rate is None else rate, spec.budget.total_micros_max
         )

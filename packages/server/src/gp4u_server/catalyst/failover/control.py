@@ -73,7 +73,9 @@ class PlacingLoop:
     async def _refused(self, job_id: str, refusal: DomainError) -> None:
         if refusal.kind is Kind.PAYMENT_REQUIRED:
             async with self.database.transaction() as session:
-                await self.jobs.request_stop(session, job_id, "wallet_empty")
+                # The job's own budget may be what is used up, and not the wallet.
+                reason = refusal.code if refusal.code == "budget_reached" else "wallet_empty"
+                await self.jobs.request_stop(session, job_id, reason)
             return
         await self._put_off(job_id, refusal.detail, REFUSED_RETRY_S)
 
