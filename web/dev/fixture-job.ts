@@ -294,6 +294,8 @@ export class Story {
         epoch: 1,
         at: this.job.created_at,
         took_ms: 3.4,
+        candidates_count: 3,
+        failed_counts: { offer: 1 },
         summary: "lyon-1 has the lowest expected cost of the 2 nodes that fit.",
         candidates: [
           candidate("oslo-3", "RTX_3090", 240_000, "not the chosen offer"),

@@ -98,6 +98,7 @@ export const nodes: Schemas["NodeOut"][] = FLEET.slice(0, 4).map(
     cpus: 16,
     memory_gb: 128,
     cpu_model: "fixture",
+    findings: [],
     runtimes: { sandbox: "bubblewrap 0.11" },
     devices: Array.from({ length: total }, (_, device) => ({
       id: `dev_${index}_${device}`,

@@ -11,6 +11,7 @@ interface ProblemInit {
   detail: string;
   suggestion?: string | undefined;
   field?: string | undefined;
+  position?: number | undefined;
   errors?: readonly FieldError[] | undefined;
 }
 
@@ -21,6 +22,8 @@ export class ApiProblem extends Error {
   readonly detail: string;
   readonly suggestion: string | undefined;
   readonly field: string | undefined;
+  /** Where in a text the fault is, counted from 0. */
+  readonly position: number | undefined;
   readonly errors: readonly FieldError[];
 
   constructor(init: ProblemInit) {
@@ -31,6 +34,7 @@ export class ApiProblem extends Error {
     this.detail = init.detail;
     this.suggestion = init.suggestion;
     this.field = init.field;
+    this.position = init.position;
     this.errors = init.errors ?? [];
   }
 }
@@ -79,6 +83,7 @@ export function problemFrom(status: number, body: unknown): ApiProblem {
       text(record.detail) ?? (first ? `${first.path ? `${first.path}: ` : ""}${first.message}` : fallback),
     suggestion: text(record.suggestion),
     field: text(record.field),
+    position: typeof record.position === "number" ? record.position : undefined,
     errors,
   });
 }

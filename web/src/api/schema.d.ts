@@ -4,6 +4,146 @@
  */
 
 export interface paths {
+    "/api/v1/agent/checkpoints": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Restore Points
+         * @description What the placement may start from, by (epoch, seq), newest first.
+         */
+        get: operations["list_restore_points"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/agent/checkpoints/{checkpoint_id}/damaged": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Report Damage
+         * @description A checkpoint did not verify here.
+         */
+        post: operations["report_damage"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/agent/checkpoints/{checkpoint_id}/download": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Download Checkpoint
+         * @description Addresses of a checkpoint of this placement's job.
+         */
+        get: operations["download_checkpoint"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/agent/checkpoints/commit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Commit Checkpoint
+         * @description Make the checkpoint exist: once every object it names is found stored, under the current epoch.
+         */
+        post: operations["commit_checkpoint"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/agent/checkpoints/manifest": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Sign Manifest
+         * @description The address that takes the manifest.
+         */
+        post: operations["sign_manifest"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/agent/checkpoints/open": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Open Upload
+         * @description Begin a snapshot: it is recorded before its first byte.
+         */
+        post: operations["open_upload"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/agent/checkpoints/packs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Announce Packs
+         * @description Announce packs and get the addresses that take them. Asking again gives fresh addresses.
+         */
+        post: operations["announce_packs"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/agent/join": {
         parameters: {
             query?: never;
@@ -17,7 +157,27 @@ export interface paths {
          * Join
          * @description Enrol a machine with a one-time token. Used by `gp4u agent join`.
          */
-        post: operations["join_api_v1_agent_join_post"];
+        post: operations["join"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/agent/uploads/{upload_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Upload
+         * @description The folder sent with a job, while a live placement of this node needs it.
+         */
+        get: operations["read_upload"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -33,15 +193,15 @@ export interface paths {
         };
         /**
          * List Api Keys
-         * @description The caller's keys.
+         * @description The caller's keys, newest first.
          */
-        get: operations["list_api_keys_api_v1_api_keys_get"];
+        get: operations["list_api_keys"];
         put?: never;
         /**
          * Create Api Key
-         * @description Make a key. It is shown this once.
+         * @description Make a key. It is shown this once. Needs a signed-in person: a key cannot make keys.
          */
-        post: operations["create_api_key_api_v1_api_keys_post"];
+        post: operations["create_api_key"];
         delete?: never;
         options?: never;
         head?: never;
@@ -62,7 +222,7 @@ export interface paths {
          * Revoke Api Key
          * @description Revoke a key; it stops working at once.
          */
-        delete: operations["revoke_api_key_api_v1_api_keys__key_id__delete"];
+        delete: operations["revoke_api_key"];
         options?: never;
         head?: never;
         patch?: never;
@@ -80,8 +240,10 @@ export interface paths {
         /**
          * Refresh Session
          * @description Rotate the browser's tokens. Reuse of an old refresh token ends the whole family.
+         *
+         *     Asks for no X-CSRF-Token (a page that was just loaded has none yet), but only our own pages may call it.
          */
-        post: operations["refresh_session_api_v1_auth_refresh_post"];
+        post: operations["refresh_session"];
         delete?: never;
         options?: never;
         head?: never;
@@ -101,7 +263,7 @@ export interface paths {
          * Register
          * @description Create an account and sign the browser in (HttpOnly cookies).
          */
-        post: operations["register_api_v1_auth_register_post"];
+        post: operations["register"];
         delete?: never;
         options?: never;
         head?: never;
@@ -119,7 +281,7 @@ export interface paths {
          * Read Session
          * @description Who the caller is. 401 `unauthenticated` when nobody.
          */
-        get: operations["read_session_api_v1_auth_session_get"];
+        get: operations["read_session"];
         put?: never;
         post?: never;
         delete?: never;
@@ -141,7 +303,7 @@ export interface paths {
          * Sign In
          * @description Sign the browser in (HttpOnly cookies).
          */
-        post: operations["sign_in_api_v1_auth_sign_in_post"];
+        post: operations["sign_in"];
         delete?: never;
         options?: never;
         head?: never;
@@ -159,9 +321,9 @@ export interface paths {
         put?: never;
         /**
          * Sign Out
-         * @description End the session and delete its cookies.
+         * @description End the session and delete its cookies. Harmless when nobody is signed in.
          */
-        post: operations["sign_out_api_v1_auth_sign_out_post"];
+        post: operations["sign_out"];
         delete?: never;
         options?: never;
         head?: never;
@@ -181,7 +343,7 @@ export interface paths {
          * Create Token
          * @description Tokens for programs that cannot keep cookies.
          */
-        post: operations["create_token_api_v1_auth_token_post"];
+        post: operations["create_token"];
         delete?: never;
         options?: never;
         head?: never;
@@ -199,9 +361,9 @@ export interface paths {
         put?: never;
         /**
          * Refresh Token
-         * @description Rotate a program's tokens.
+         * @description Rotate a program's tokens. Reuse of an old refresh token ends the whole family.
          */
-        post: operations["refresh_token_api_v1_auth_token_refresh_post"];
+        post: operations["refresh_token"];
         delete?: never;
         options?: never;
         head?: never;
@@ -219,9 +381,9 @@ export interface paths {
         put?: never;
         /**
          * Revoke Token
-         * @description End the family this refresh token belongs to.
+         * @description End the family this refresh token belongs to. Harmless for an unknown token.
          */
-        post: operations["revoke_token_api_v1_auth_token_revoke_post"];
+        post: operations["revoke_token"];
         delete?: never;
         options?: never;
         head?: never;
@@ -239,13 +401,13 @@ export interface paths {
          * List Bookings
          * @description The caller's bookings, newest first.
          */
-        get: operations["list_bookings_api_v1_bookings_get"];
+        get: operations["list_bookings"];
         put?: never;
         /**
          * Create Booking
          * @description Book a chosen offer and run a job on it. 409 `offer_taken`, 402 `insufficient_funds`.
          */
-        post: operations["create_booking_api_v1_bookings_post"];
+        post: operations["create_booking"];
         delete?: never;
         options?: never;
         head?: never;
@@ -261,9 +423,9 @@ export interface paths {
         };
         /**
          * Read Booking
-         * @description One booking.
+         * @description One booking, for its renter and for the node's owner.
          */
-        get: operations["read_booking_api_v1_bookings__booking_id__get"];
+        get: operations["read_booking"];
         put?: never;
         post?: never;
         delete?: never;
@@ -283,7 +445,7 @@ export interface paths {
          * Read Receipt
          * @description The bill of one booking, for its renter and for the node's owner.
          */
-        get: operations["read_receipt_api_v1_bookings__booking_id__receipt_get"];
+        get: operations["read_receipt"];
         put?: never;
         post?: never;
         delete?: never;
@@ -303,7 +465,7 @@ export interface paths {
          * List Demo Nodes
          * @description The demo fleet.
          */
-        get: operations["list_demo_nodes_api_v1_demo_nodes_get"];
+        get: operations["list_demo_nodes"];
         put?: never;
         post?: never;
         delete?: never;
@@ -325,7 +487,7 @@ export interface paths {
          * Kill Node
          * @description kill -9 of the node's agent, its shims and its jobs. It is started again half a minute later.
          */
-        post: operations["kill_node_api_v1_demo_nodes__name__kill_post"];
+        post: operations["kill_node"];
         delete?: never;
         options?: never;
         head?: never;
@@ -345,7 +507,7 @@ export interface paths {
          * Set Link
          * @description Cut, slow, or heal the node's link: all its traffic goes through a fault proxy.
          */
-        post: operations["set_link_api_v1_demo_nodes__name__link_post"];
+        post: operations["set_link"];
         delete?: never;
         options?: never;
         head?: never;
@@ -365,7 +527,7 @@ export interface paths {
          * Revive Node
          * @description Start a killed node's agent now.
          */
-        post: operations["revive_node_api_v1_demo_nodes__name__revive_post"];
+        post: operations["revive_node"];
         delete?: never;
         options?: never;
         head?: never;
@@ -383,7 +545,7 @@ export interface paths {
          * Read Earnings
          * @description What the caller earned as an owner, with the split visible.
          */
-        get: operations["read_earnings_api_v1_earnings_get"];
+        get: operations["read_earnings"];
         put?: never;
         post?: never;
         delete?: never;
@@ -405,7 +567,7 @@ export interface paths {
          * Create Enrolment Token
          * @description A one-time token for `gp4u agent join`. Needs the role owner.
          */
-        post: operations["create_enrolment_token_api_v1_enrolment_tokens_post"];
+        post: operations["create_enrolment_token"];
         delete?: never;
         options?: never;
         head?: never;
@@ -423,7 +585,7 @@ export interface paths {
          * List Gpu Models
          * @description The catalogue of GPU models with their published figures.
          */
-        get: operations["list_gpu_models_api_v1_gpu_models_get"];
+        get: operations["list_gpu_models"];
         put?: never;
         post?: never;
         delete?: never;
@@ -443,13 +605,13 @@ export interface paths {
          * List Jobs
          * @description The caller's jobs, newest first.
          */
-        get: operations["list_jobs_api_v1_jobs_get"];
+        get: operations["list_jobs"];
         put?: never;
         /**
          * Submit Job
          * @description Submit a job: the router chooses and books. With nothing free it waits, unbilled, and says what would fit.
          */
-        post: operations["submit_job_api_v1_jobs_post"];
+        post: operations["submit_job"];
         delete?: never;
         options?: never;
         head?: never;
@@ -467,7 +629,7 @@ export interface paths {
          * Read Job
          * @description One job.
          */
-        get: operations["read_job_api_v1_jobs__job_id__get"];
+        get: operations["read_job"];
         put?: never;
         post?: never;
         delete?: never;
@@ -487,9 +649,29 @@ export interface paths {
          * List Checkpoints
          * @description Committed checkpoints, newest first.
          */
-        get: operations["list_checkpoints_api_v1_jobs__job_id__checkpoints_get"];
+        get: operations["list_checkpoints"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs/{job_id}/checkpoints/{checkpoint_id}/download": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Download Checkpoint
+         * @description Addresses and key to read a checkpoint back on your own machine. Only for the job's renter.
+         */
+        post: operations["download_checkpoint"];
         delete?: never;
         options?: never;
         head?: never;
@@ -507,7 +689,7 @@ export interface paths {
          * List Decisions
          * @description Why the job runs where it runs: every decision with every candidate's numbers, newest first.
          */
-        get: operations["list_decisions_api_v1_jobs__job_id__decisions_get"];
+        get: operations["list_decisions"];
         put?: never;
         post?: never;
         delete?: never;
@@ -527,7 +709,7 @@ export interface paths {
          * List Job Events
          * @description The timeline, oldest first, after event id `after`.
          */
-        get: operations["list_job_events_api_v1_jobs__job_id__events_get"];
+        get: operations["list_job_events"];
         put?: never;
         post?: never;
         delete?: never;
@@ -546,8 +728,10 @@ export interface paths {
         /**
          * Read Job Log
          * @description Output of the job across all its placements, from a byte offset.
+         *
+         *     At most 10 MiB a job are kept, the first 5 and the last 5; a hole between them is named in the text.
          */
-        get: operations["read_job_log_api_v1_jobs__job_id__log_get"];
+        get: operations["read_job_log"];
         put?: never;
         post?: never;
         delete?: never;
@@ -569,7 +753,7 @@ export interface paths {
          * Stop Job
          * @description Stop gracefully: final checkpoint, then end. Harmless on a job that has ended.
          */
-        post: operations["stop_job_api_v1_jobs__job_id__stop_post"];
+        post: operations["stop_job"];
         delete?: never;
         options?: never;
         head?: never;
@@ -590,7 +774,7 @@ export interface paths {
          *     Events: `job` (a JobOut, on every change), `timeline` (a JobEventOut, id = its id; resumes by Last-Event-ID),
          *     `log` (a LogPageOut), `metrics` (a MetricsPointOut), `end`.
          */
-        get: operations["stream_job_api_v1_jobs__job_id__stream_get"];
+        get: operations["stream_job"];
         put?: never;
         post?: never;
         delete?: never;
@@ -608,9 +792,9 @@ export interface paths {
         };
         /**
          * List Nodes
-         * @description The caller's nodes.
+         * @description The caller's nodes, newest first.
          */
-        get: operations["list_nodes_api_v1_nodes_get"];
+        get: operations["list_nodes"];
         put?: never;
         post?: never;
         delete?: never;
@@ -630,14 +814,14 @@ export interface paths {
          * Read Node
          * @description One of the caller's nodes.
          */
-        get: operations["read_node_api_v1_nodes__node_id__get"];
+        get: operations["read_node"];
         put?: never;
         post?: never;
         /**
          * Remove Node
          * @description Remove a node: its offers are withdrawn and its key no longer opens a session. 409 while jobs run.
          */
-        delete: operations["remove_node_api_v1_nodes__node_id__delete"];
+        delete: operations["remove_node"];
         options?: never;
         head?: never;
         patch?: never;
@@ -656,13 +840,13 @@ export interface paths {
          *
          *     An unknown field is 422 `unknown_field` with a `suggestion`; nothing is silently dropped.
          */
-        get: operations["search_offers_api_v1_offers_get"];
+        get: operations["search_offers"];
         put?: never;
         /**
          * List Offer
          * @description List a node's GPUs. One live offer a node; searchable at once.
          */
-        post: operations["list_offer_api_v1_offers_post"];
+        post: operations["list_offer"];
         delete?: never;
         options?: never;
         head?: never;
@@ -680,7 +864,7 @@ export interface paths {
          * Read Offer
          * @description One offer.
          */
-        get: operations["read_offer_api_v1_offers__offer_id__get"];
+        get: operations["read_offer"];
         put?: never;
         post?: never;
         delete?: never;
@@ -689,8 +873,10 @@ export interface paths {
         /**
          * Change Offer
          * @description Change terms (running bookings keep theirs), pause, list again or withdraw.
+         *
+         *     `interruptible_floor_micros: null` removes the floor; fields that are left out stay as they are.
          */
-        patch: operations["change_offer_api_v1_offers__offer_id__patch"];
+        patch: operations["change_offer"];
         trace?: never;
     };
     "/api/v1/offers/mine": {
@@ -702,9 +888,9 @@ export interface paths {
         };
         /**
          * List My Offers
-         * @description The caller's own offers, in every state.
+         * @description The caller's own offers, in every state, newest first.
          */
-        get: operations["list_my_offers_api_v1_offers_mine_get"];
+        get: operations["list_my_offers"];
         put?: never;
         post?: never;
         delete?: never;
@@ -720,8 +906,11 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Read Platform */
-        get: operations["read_platform_api_v1_platform_get"];
+        /**
+         * Read Platform
+         * @description What every page needs to know once.
+         */
+        get: operations["read_platform"];
         put?: never;
         post?: never;
         delete?: never;
@@ -743,7 +932,7 @@ export interface paths {
          * Create Upload
          * @description Announce the folder of a job (tar.zst). Content-addressed: the same bytes are uploaded once.
          */
-        post: operations["create_upload_api_v1_uploads_post"];
+        post: operations["create_upload"];
         delete?: never;
         options?: never;
         head?: never;
@@ -761,7 +950,7 @@ export interface paths {
          * Read Wallet
          * @description Balance and holds of the caller.
          */
-        get: operations["read_wallet_api_v1_wallet_get"];
+        get: operations["read_wallet"];
         put?: never;
         post?: never;
         delete?: never;
@@ -781,7 +970,7 @@ export interface paths {
          * List Wallet Entries
          * @description What moved the balance, newest first.
          */
-        get: operations["list_wallet_entries_api_v1_wallet_entries_get"];
+        get: operations["list_wallet_entries"];
         put?: never;
         post?: never;
         delete?: never;
@@ -802,8 +991,50 @@ export interface paths {
         /**
          * Top Up
          * @description Pay money in through the configured provider (`sandbox` in the demo: no real money moves).
+         *
+         *     402 `payment_declined`; 503 `payment_unavailable`: the attempt is kept and finished once, later.
          */
-        post: operations["top_up_api_v1_wallet_top_ups_post"];
+        post: operations["top_up"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/health": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Health
+         * @description The process is alive. Says nothing about what it needs.
+         */
+        get: operations["read_health"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/readiness": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Readiness
+         * @description PostgreSQL, Valkey and the object store answer. 503 when one does not, with the parts named.
+         */
+        get: operations["read_readiness"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -814,6 +1045,47 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /**
+         * AddressOut
+         * @description PUT the bytes to `url` with exactly `headers`. 412 means that they are there already.
+         */
+        AddressOut: {
+            /** Headers */
+            headers: {
+                [key: string]: string;
+            };
+            /** Url */
+            url: string;
+        };
+        /** AgentDownloadOut */
+        AgentDownloadOut: {
+            /** Epoch */
+            epoch: number;
+            /** Id */
+            id: string;
+            /** Manifest Blake3 */
+            manifest_blake3: string;
+            /** Manifest Url */
+            manifest_url: string;
+            /** Packs */
+            packs: {
+                [key: string]: string;
+            };
+            /** Seq */
+            seq: number;
+        };
+        /**
+         * AgentUploadOut
+         * @description The folder of a job: GET `url`, check length and BLAKE3, unpack.
+         */
+        AgentUploadOut: {
+            /** Blake3 */
+            blake3: string;
+            /** Size Bytes */
+            size_bytes: number;
+            /** Url */
+            url: string;
+        };
         /** ApiKeyCreatedOut */
         ApiKeyCreatedOut: {
             /**
@@ -982,6 +1254,36 @@ export interface components {
             /** Region */
             region: string;
         };
+        /**
+         * CheckpointDownloadOut
+         * @description Everything needed to read a checkpoint back. Addresses live for 15 minutes; those beginning with `/` are ours.
+         */
+        CheckpointDownloadOut: {
+            /**
+             * Data Key
+             * @description base64, 32 bytes; opens every checkpoint of this job: keep it to yourself
+             */
+            data_key: string;
+            /** Epoch */
+            epoch: number;
+            /** Id */
+            id: string;
+            /** Job Id */
+            job_id: string;
+            /** Manifest Blake3 */
+            manifest_blake3: string;
+            /** Manifest Url */
+            manifest_url: string;
+            /**
+             * Packs
+             * @description pack id → address
+             */
+            packs: {
+                [key: string]: string;
+            };
+            /** Seq */
+            seq: number;
+        };
         /** CheckpointOut */
         CheckpointOut: {
             /**
@@ -989,6 +1291,11 @@ export interface components {
              * Format: date-time
              */
             committed_at: string;
+            /**
+             * Damaged At
+             * @description when a node first failed to verify it; an older one was used then
+             */
+            damaged_at?: string | null;
             /** Epoch */
             epoch: number;
             /** Files */
@@ -1037,6 +1344,60 @@ export interface components {
              */
             path: string;
         };
+        /** CommitIn */
+        CommitIn: {
+            /** Blake3 */
+            blake3: string;
+            /** Content Bytes */
+            content_bytes: number;
+            /** Epoch */
+            epoch: number;
+            /** Files */
+            files: number;
+            /** Packs */
+            packs: components["schemas"]["PackIn"][];
+            /** Placement Id */
+            placement_id: string;
+            /** Size Bytes */
+            size_bytes: number;
+            /** Step */
+            step?: number | null;
+            /**
+             * Stored Bytes
+             * @description information only; we count ourselves
+             */
+            stored_bytes: number;
+            /**
+             * Trigger
+             * @enum {string}
+             */
+            trigger: "job" | "interval" | "final";
+            /** Upload Id */
+            upload_id: string;
+        };
+        /** CommittedOut */
+        CommittedOut: {
+            /**
+             * Committed At
+             * Format: date-time
+             */
+            committed_at: string;
+            /** Epoch */
+            epoch: number;
+            /** Id */
+            id: string;
+            /** Seq */
+            seq: number;
+        };
+        /** DamageIn */
+        DamageIn: {
+            /** Detail */
+            detail: string;
+            /** Epoch */
+            epoch: number;
+            /** Placement Id */
+            placement_id: string;
+        };
         /** DayEarningsOut */
         DayEarningsOut: {
             /**
@@ -1056,8 +1417,20 @@ export interface components {
             at: string;
             /** Candidates */
             candidates: components["schemas"]["CandidateOut"][];
+            /**
+             * Candidates Count
+             * @description offers looked at; `candidates` holds at most 50 of them
+             */
+            candidates_count: number;
             /** Epoch */
             epoch: number;
+            /**
+             * Failed Counts
+             * @description hard limit → how many offers failed it
+             */
+            failed_counts: {
+                [key: string]: number;
+            };
             /** Id */
             id: string;
             /** Summary */
@@ -1093,6 +1466,11 @@ export interface components {
             gpus: number;
             /** Job Ids */
             job_ids: string[];
+            /**
+             * Killed At
+             * @description the instant of the last kill, on the server's clock
+             */
+            killed_at?: string | null;
             /**
              * Link
              * @description up, cut, slow, lossy, half_open
@@ -1206,6 +1584,29 @@ export interface components {
             /** Value */
             value: string;
         };
+        /**
+         * FenceIn
+         * @description Every call of an agent names its placement and epoch; 409 `stale_epoch` means: kill the job.
+         */
+        FenceIn: {
+            /** Epoch */
+            epoch: number;
+            /** Placement Id */
+            placement_id: string;
+        };
+        /**
+         * FieldError
+         * @description What is wrong with one field.
+         */
+        FieldError: {
+            /**
+             * Field
+             * @description dotted path, e.g. `resources.gpus`
+             */
+            field: string;
+            /** Message */
+            message: string;
+        };
         /** GpuModelOut */
         GpuModelOut: {
             /** Fp16 Tflops */
@@ -1222,11 +1623,6 @@ export interface components {
             tdp_w: number | null;
             /** Vram Gb */
             vram_gb: number;
-        };
-        /** HTTPValidationError */
-        HTTPValidationError: {
-            /** Detail */
-            detail?: components["schemas"]["ValidationError"][];
         };
         /**
          * JobEventOut
@@ -1393,6 +1789,19 @@ export interface components {
             /** Text */
             text: string;
         };
+        /** ManifestIn */
+        ManifestIn: {
+            /** Blake3 */
+            blake3: string;
+            /** Epoch */
+            epoch: number;
+            /** Placement Id */
+            placement_id: string;
+            /** Size Bytes */
+            size_bytes: number;
+            /** Upload Id */
+            upload_id: string;
+        };
         /** NodeEarningsOut */
         NodeEarningsOut: {
             /** Billed S */
@@ -1455,6 +1864,12 @@ export interface components {
              * Format: date-time
              */
             enrolled_at: string;
+            /**
+             * Findings
+             * @description why a pending node is not verified yet
+             * @default []
+             */
+            findings: string[];
             /** Id */
             id: string;
             /** Last Seen At */
@@ -1604,9 +2019,51 @@ export interface components {
         };
         /**
          * OfferState
+         * @description What the owner said of an offer.
          * @enum {string}
          */
         OfferState: "listed" | "paused" | "withdrawn";
+        /** OpenedOut */
+        OpenedOut: {
+            /** Seq */
+            seq: number;
+            /** Upload Id */
+            upload_id: string;
+        };
+        /** PackAddressesOut */
+        PackAddressesOut: {
+            /** Packs */
+            packs: components["schemas"]["PackAddressOut"][];
+        };
+        /** PackAddressOut */
+        PackAddressOut: {
+            /** Headers */
+            headers: {
+                [key: string]: string;
+            };
+            /** Id */
+            id: string;
+            /** Url */
+            url: string;
+        };
+        /** PackIn */
+        PackIn: {
+            /** Id */
+            id: string;
+            /** Size Bytes */
+            size_bytes: number;
+        };
+        /** PacksIn */
+        PacksIn: {
+            /** Epoch */
+            epoch: number;
+            /** Packs */
+            packs: components["schemas"]["PackIn"][];
+            /** Placement Id */
+            placement_id: string;
+            /** Upload Id */
+            upload_id: string;
+        };
         /** Page[ApiKeyOut] */
         Page_ApiKeyOut_: {
             /** Items */
@@ -1745,6 +2202,37 @@ export interface components {
             /** Version */
             version: string;
         };
+        /**
+         * Problem
+         * @description RFC 9457. Branch on `code`; show `detail` to people. Some codes have further members.
+         */
+        Problem: {
+            /**
+             * Code
+             * @description stable, e.g. `offer_taken`
+             */
+            code: string;
+            /**
+             * Detail
+             * @description what is wrong and what to do about it
+             */
+            detail: string;
+            /**
+             * Errors
+             * @description with `validation_failed`
+             */
+            errors?: components["schemas"]["FieldError"][] | null;
+            /** Request Id */
+            request_id: string;
+            /** Status */
+            status: number;
+            /** Title */
+            title: string;
+            /** Type */
+            type: string;
+        } & {
+            [key: string]: unknown;
+        };
         /** ProgressOut */
         ProgressOut: {
             /** Metrics */
@@ -1762,6 +2250,18 @@ export interface components {
          * @enum {string}
          */
         Protection: "none" | "catalyst";
+        /**
+         * ReadinessOut
+         * @description `ready` only when every part answers.
+         */
+        ReadinessOut: {
+            /** Parts */
+            parts: {
+                [key: string]: string;
+            };
+            /** Ready */
+            ready: boolean;
+        };
         /**
          * ReceiptLineOut
          * @description One confirmed interval of a booking.
@@ -1893,6 +2393,27 @@ export interface components {
              */
             vram_gb_min: number;
         };
+        /** RestorePointOut */
+        RestorePointOut: {
+            /** Epoch */
+            epoch: number;
+            /** Id */
+            id: string;
+            /** Manifest Blake3 */
+            manifest_blake3: string;
+            /** Seq */
+            seq: number;
+            /** Step */
+            step: number | null;
+        };
+        /** RestorePointsOut */
+        RestorePointsOut: {
+            /**
+             * Items
+             * @description by (epoch, seq), newest first
+             */
+            items: components["schemas"]["RestorePointOut"][];
+        };
         /**
          * Role
          * @description What a person may do. One person may hold several.
@@ -1990,19 +2511,6 @@ export interface components {
             /** Roles */
             roles: components["schemas"]["Role"][];
         };
-        /** ValidationError */
-        ValidationError: {
-            /** Context */
-            ctx?: Record<string, never>;
-            /** Input */
-            input?: unknown;
-            /** Location */
-            loc: (string | number)[];
-            /** Message */
-            msg: string;
-            /** Error Type */
-            type: string;
-        };
         /**
          * WalletEntryOut
          * @description One leg of a transfer that touched the wallet or its holds.
@@ -2057,7 +2565,315 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
-    join_api_v1_agent_join_post: {
+    list_restore_points: {
+        parameters: {
+            query: {
+                epoch: number;
+                placement_id: string;
+            };
+            header?: {
+                authorization?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RestorePointsOut"];
+                };
+            };
+            /** @description The request can never work as it is */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    report_damage: {
+        parameters: {
+            query?: never;
+            header?: {
+                authorization?: string | null;
+            };
+            path: {
+                checkpoint_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DamageIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request can never work as it is */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    download_checkpoint: {
+        parameters: {
+            query: {
+                epoch: number;
+                placement_id: string;
+            };
+            header?: {
+                authorization?: string | null;
+            };
+            path: {
+                checkpoint_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AgentDownloadOut"];
+                };
+            };
+            /** @description The request can never work as it is */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    commit_checkpoint: {
+        parameters: {
+            query?: never;
+            header?: {
+                authorization?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CommitIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CommittedOut"];
+                };
+            };
+            /** @description The request can never work as it is */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    sign_manifest: {
+        parameters: {
+            query?: never;
+            header?: {
+                authorization?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ManifestIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AddressOut"];
+                };
+            };
+            /** @description The request can never work as it is */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    open_upload: {
+        parameters: {
+            query?: never;
+            header?: {
+                authorization?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FenceIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenedOut"];
+                };
+            };
+            /** @description The request can never work as it is */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    announce_packs: {
+        parameters: {
+            query?: never;
+            header?: {
+                authorization?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PacksIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PackAddressesOut"];
+                };
+            };
+            /** @description The request can never work as it is */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    join: {
         parameters: {
             query?: never;
             header?: never;
@@ -2079,18 +2895,69 @@ export interface operations {
                     "application/json": components["schemas"]["JoinOut"];
                 };
             };
-            /** @description Validation Error */
+            /** @description The request can never work as it is */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
         };
     };
-    list_api_keys_api_v1_api_keys_get: {
+    read_upload: {
+        parameters: {
+            query?: never;
+            header?: {
+                authorization?: string | null;
+            };
+            path: {
+                upload_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AgentUploadOut"];
+                };
+            };
+            /** @description The request can never work as it is */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_api_keys: {
         parameters: {
             query?: {
                 cursor?: string | null;
@@ -2111,18 +2978,27 @@ export interface operations {
                     "application/json": components["schemas"]["Page_ApiKeyOut_"];
                 };
             };
-            /** @description Validation Error */
+            /** @description The request can never work as it is */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
         };
     };
-    create_api_key_api_v1_api_keys_post: {
+    create_api_key: {
         parameters: {
             query?: never;
             header?: never;
@@ -2144,18 +3020,27 @@ export interface operations {
                     "application/json": components["schemas"]["ApiKeyCreatedOut"];
                 };
             };
-            /** @description Validation Error */
+            /** @description The request can never work as it is */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
         };
     };
-    revoke_api_key_api_v1_api_keys__key_id__delete: {
+    revoke_api_key: {
         parameters: {
             query?: never;
             header?: never;
@@ -2173,18 +3058,27 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description Validation Error */
+            /** @description The request can never work as it is */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
         };
     };
-    refresh_session_api_v1_auth_refresh_post: {
+    refresh_session: {
         parameters: {
             query?: never;
             header?: never;
@@ -2202,9 +3096,27 @@ export interface operations {
                     "application/json": components["schemas"]["SessionOut"];
                 };
             };
+            /** @description The request can never work as it is */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    register_api_v1_auth_register_post: {
+    register: {
         parameters: {
             query?: never;
             header?: never;
@@ -2226,18 +3138,27 @@ export interface operations {
                     "application/json": components["schemas"]["SessionOut"];
                 };
             };
-            /** @description Validation Error */
+            /** @description The request can never work as it is */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
         };
     };
-    read_session_api_v1_auth_session_get: {
+    read_session: {
         parameters: {
             query?: never;
             header?: never;
@@ -2255,9 +3176,27 @@ export interface operations {
                     "application/json": components["schemas"]["SessionOut"];
                 };
             };
+            /** @description The request can never work as it is */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    sign_in_api_v1_auth_sign_in_post: {
+    sign_in: {
         parameters: {
             query?: never;
             header?: never;
@@ -2279,18 +3218,27 @@ export interface operations {
                     "application/json": components["schemas"]["SessionOut"];
                 };
             };
-            /** @description Validation Error */
+            /** @description The request can never work as it is */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
         };
     };
-    sign_out_api_v1_auth_sign_out_post: {
+    sign_out: {
         parameters: {
             query?: never;
             header?: never;
@@ -2306,9 +3254,27 @@ export interface operations {
                 };
                 content?: never;
             };
+            /** @description The request can never work as it is */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    create_token_api_v1_auth_token_post: {
+    create_token: {
         parameters: {
             query?: never;
             header?: never;
@@ -2330,18 +3296,27 @@ export interface operations {
                     "application/json": components["schemas"]["TokensOut"];
                 };
             };
-            /** @description Validation Error */
+            /** @description The request can never work as it is */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
         };
     };
-    refresh_token_api_v1_auth_token_refresh_post: {
+    refresh_token: {
         parameters: {
             query?: never;
             header?: never;
@@ -2363,18 +3338,27 @@ export interface operations {
                     "application/json": components["schemas"]["TokensOut"];
                 };
             };
-            /** @description Validation Error */
+            /** @description The request can never work as it is */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
         };
     };
-    revoke_token_api_v1_auth_token_revoke_post: {
+    revoke_token: {
         parameters: {
             query?: never;
             header?: never;
@@ -2394,18 +3378,27 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description Validation Error */
+            /** @description The request can never work as it is */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
         };
     };
-    list_bookings_api_v1_bookings_get: {
+    list_bookings: {
         parameters: {
             query?: {
                 cursor?: string | null;
@@ -2426,21 +3419,31 @@ export interface operations {
                     "application/json": components["schemas"]["Page_BookingOut_"];
                 };
             };
-            /** @description Validation Error */
+            /** @description The request can never work as it is */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
         };
     };
-    create_booking_api_v1_bookings_post: {
+    create_booking: {
         parameters: {
             query?: never;
             header?: {
+                /** @description Any string that is new for a new request. The same key and body give the same answer for 24 h. */
                 "Idempotency-Key"?: string | null;
             };
             path?: never;
@@ -2461,18 +3464,27 @@ export interface operations {
                     "application/json": components["schemas"]["BookingOut"];
                 };
             };
-            /** @description Validation Error */
+            /** @description The request can never work as it is */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
         };
     };
-    read_booking_api_v1_bookings__booking_id__get: {
+    read_booking: {
         parameters: {
             query?: never;
             header?: never;
@@ -2492,18 +3504,27 @@ export interface operations {
                     "application/json": components["schemas"]["BookingOut"];
                 };
             };
-            /** @description Validation Error */
+            /** @description The request can never work as it is */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
         };
     };
-    read_receipt_api_v1_bookings__booking_id__receipt_get: {
+    read_receipt: {
         parameters: {
             query?: never;
             header?: never;
@@ -2523,18 +3544,27 @@ export interface operations {
                     "application/json": components["schemas"]["ReceiptOut"];
                 };
             };
-            /** @description Validation Error */
+            /** @description The request can never work as it is */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
         };
     };
-    list_demo_nodes_api_v1_demo_nodes_get: {
+    list_demo_nodes: {
         parameters: {
             query?: never;
             header?: never;
@@ -2552,11 +3582,31 @@ export interface operations {
                     "application/json": components["schemas"]["DemoNodeOut"][];
                 };
             };
+            /** @description The request can never work as it is */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    kill_node_api_v1_demo_nodes__name__kill_post: {
+    kill_node: {
         parameters: {
-            query?: never;
+            query?: {
+                stay_dead?: boolean;
+            };
             header?: never;
             path: {
                 name: string;
@@ -2574,18 +3624,27 @@ export interface operations {
                     "application/json": components["schemas"]["DemoNodeOut"];
                 };
             };
-            /** @description Validation Error */
+            /** @description The request can never work as it is */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
         };
     };
-    set_link_api_v1_demo_nodes__name__link_post: {
+    set_link: {
         parameters: {
             query?: never;
             header?: never;
@@ -2609,18 +3668,27 @@ export interface operations {
                     "application/json": components["schemas"]["DemoNodeOut"];
                 };
             };
-            /** @description Validation Error */
+            /** @description The request can never work as it is */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
         };
     };
-    revive_node_api_v1_demo_nodes__name__revive_post: {
+    revive_node: {
         parameters: {
             query?: never;
             header?: never;
@@ -2640,18 +3708,27 @@ export interface operations {
                     "application/json": components["schemas"]["DemoNodeOut"];
                 };
             };
-            /** @description Validation Error */
+            /** @description The request can never work as it is */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
         };
     };
-    read_earnings_api_v1_earnings_get: {
+    read_earnings: {
         parameters: {
             query?: never;
             header?: never;
@@ -2669,9 +3746,27 @@ export interface operations {
                     "application/json": components["schemas"]["EarningsOut"];
                 };
             };
+            /** @description The request can never work as it is */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    create_enrolment_token_api_v1_enrolment_tokens_post: {
+    create_enrolment_token: {
         parameters: {
             query?: never;
             header?: never;
@@ -2693,18 +3788,27 @@ export interface operations {
                     "application/json": components["schemas"]["EnrolmentTokenOut"];
                 };
             };
-            /** @description Validation Error */
+            /** @description The request can never work as it is */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
         };
     };
-    list_gpu_models_api_v1_gpu_models_get: {
+    list_gpu_models: {
         parameters: {
             query?: never;
             header?: never;
@@ -2722,9 +3826,27 @@ export interface operations {
                     "application/json": components["schemas"]["GpuModelOut"][];
                 };
             };
+            /** @description The request can never work as it is */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    list_jobs_api_v1_jobs_get: {
+    list_jobs: {
         parameters: {
             query?: {
                 cursor?: string | null;
@@ -2746,21 +3868,31 @@ export interface operations {
                     "application/json": components["schemas"]["Page_JobOut_"];
                 };
             };
-            /** @description Validation Error */
+            /** @description The request can never work as it is */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
         };
     };
-    submit_job_api_v1_jobs_post: {
+    submit_job: {
         parameters: {
             query?: never;
             header?: {
+                /** @description Any string that is new for a new request. The same key and body give the same answer for 24 h. */
                 "Idempotency-Key"?: string | null;
             };
             path?: never;
@@ -2781,18 +3913,27 @@ export interface operations {
                     "application/json": components["schemas"]["JobOut"];
                 };
             };
-            /** @description Validation Error */
+            /** @description The request can never work as it is */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
         };
     };
-    read_job_api_v1_jobs__job_id__get: {
+    read_job: {
         parameters: {
             query?: never;
             header?: never;
@@ -2812,18 +3953,27 @@ export interface operations {
                     "application/json": components["schemas"]["JobOut"];
                 };
             };
-            /** @description Validation Error */
+            /** @description The request can never work as it is */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
         };
     };
-    list_checkpoints_api_v1_jobs__job_id__checkpoints_get: {
+    list_checkpoints: {
         parameters: {
             query?: {
                 cursor?: string | null;
@@ -2846,18 +3996,68 @@ export interface operations {
                     "application/json": components["schemas"]["Page_CheckpointOut_"];
                 };
             };
-            /** @description Validation Error */
+            /** @description The request can never work as it is */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
         };
     };
-    list_decisions_api_v1_jobs__job_id__decisions_get: {
+    download_checkpoint: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                checkpoint_id: string;
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CheckpointDownloadOut"];
+                };
+            };
+            /** @description The request can never work as it is */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_decisions: {
         parameters: {
             query?: never;
             header?: never;
@@ -2877,18 +4077,27 @@ export interface operations {
                     "application/json": components["schemas"]["DecisionOut"][];
                 };
             };
-            /** @description Validation Error */
+            /** @description The request can never work as it is */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
         };
     };
-    list_job_events_api_v1_jobs__job_id__events_get: {
+    list_job_events: {
         parameters: {
             query?: {
                 after?: number;
@@ -2911,18 +4120,27 @@ export interface operations {
                     "application/json": components["schemas"]["JobEventOut"][];
                 };
             };
-            /** @description Validation Error */
+            /** @description The request can never work as it is */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
         };
     };
-    read_job_log_api_v1_jobs__job_id__log_get: {
+    read_job_log: {
         parameters: {
             query?: {
                 limit_bytes?: number;
@@ -2945,18 +4163,27 @@ export interface operations {
                     "application/json": components["schemas"]["LogPageOut"];
                 };
             };
-            /** @description Validation Error */
+            /** @description The request can never work as it is */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
         };
     };
-    stop_job_api_v1_jobs__job_id__stop_post: {
+    stop_job: {
         parameters: {
             query?: never;
             header?: never;
@@ -2976,23 +4203,34 @@ export interface operations {
                     "application/json": components["schemas"]["JobOut"];
                 };
             };
-            /** @description Validation Error */
+            /** @description The request can never work as it is */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
         };
     };
-    stream_job_api_v1_jobs__job_id__stream_get: {
+    stream_job: {
         parameters: {
             query?: {
                 log_offset?: number;
             };
-            header?: never;
+            header?: {
+                "last-event-id"?: string | null;
+            };
             path: {
                 job_id: string;
             };
@@ -3007,18 +4245,27 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description Validation Error */
+            /** @description The request can never work as it is */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
         };
     };
-    list_nodes_api_v1_nodes_get: {
+    list_nodes: {
         parameters: {
             query?: {
                 cursor?: string | null;
@@ -3039,18 +4286,27 @@ export interface operations {
                     "application/json": components["schemas"]["Page_NodeOut_"];
                 };
             };
-            /** @description Validation Error */
+            /** @description The request can never work as it is */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
         };
     };
-    read_node_api_v1_nodes__node_id__get: {
+    read_node: {
         parameters: {
             query?: never;
             header?: never;
@@ -3070,18 +4326,27 @@ export interface operations {
                     "application/json": components["schemas"]["NodeOut"];
                 };
             };
-            /** @description Validation Error */
+            /** @description The request can never work as it is */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
         };
     };
-    remove_node_api_v1_nodes__node_id__delete: {
+    remove_node: {
         parameters: {
             query?: never;
             header?: never;
@@ -3099,18 +4364,27 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description Validation Error */
+            /** @description The request can never work as it is */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
         };
     };
-    search_offers_api_v1_offers_get: {
+    search_offers: {
         parameters: {
             query?: {
                 cursor?: string | null;
@@ -3126,7 +4400,8 @@ export interface operations {
                 region?: string[] | null;
                 reliability_min?: number | null;
                 simulated?: boolean | null;
-                sort?: "price" | "-price" | "vram_gb" | "-vram_gb" | "reliability" | "-reliability" | "perf_per_dollar" | "-perf_per_dollar" | "fp16_tflops" | "-fp16_tflops" | "listed_at" | "-listed_at";
+                /** @description default: price; wins over a sort: in `q` */
+                sort?: ("price" | "-price" | "vram_gb" | "-vram_gb" | "reliability" | "-reliability" | "perf_per_dollar" | "-perf_per_dollar" | "fp16_tflops" | "-fp16_tflops" | "listed_at" | "-listed_at") | null;
                 vram_gb_min?: number | null;
             };
             header?: never;
@@ -3144,18 +4419,27 @@ export interface operations {
                     "application/json": components["schemas"]["OfferPageOut"];
                 };
             };
-            /** @description Validation Error */
+            /** @description The request can never work as it is */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
         };
     };
-    list_offer_api_v1_offers_post: {
+    list_offer: {
         parameters: {
             query?: never;
             header?: never;
@@ -3177,18 +4461,27 @@ export interface operations {
                     "application/json": components["schemas"]["OfferOut"];
                 };
             };
-            /** @description Validation Error */
+            /** @description The request can never work as it is */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
         };
     };
-    read_offer_api_v1_offers__offer_id__get: {
+    read_offer: {
         parameters: {
             query?: never;
             header?: never;
@@ -3208,18 +4501,27 @@ export interface operations {
                     "application/json": components["schemas"]["OfferOut"];
                 };
             };
-            /** @description Validation Error */
+            /** @description The request can never work as it is */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
         };
     };
-    change_offer_api_v1_offers__offer_id__patch: {
+    change_offer: {
         parameters: {
             query?: never;
             header?: never;
@@ -3243,18 +4545,27 @@ export interface operations {
                     "application/json": components["schemas"]["OfferOut"];
                 };
             };
-            /** @description Validation Error */
+            /** @description The request can never work as it is */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
         };
     };
-    list_my_offers_api_v1_offers_mine_get: {
+    list_my_offers: {
         parameters: {
             query?: {
                 cursor?: string | null;
@@ -3275,18 +4586,27 @@ export interface operations {
                     "application/json": components["schemas"]["Page_OfferOut_"];
                 };
             };
-            /** @description Validation Error */
+            /** @description The request can never work as it is */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
         };
     };
-    read_platform_api_v1_platform_get: {
+    read_platform: {
         parameters: {
             query?: never;
             header?: never;
@@ -3304,9 +4624,27 @@ export interface operations {
                     "application/json": components["schemas"]["PlatformOut"];
                 };
             };
+            /** @description The request can never work as it is */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    create_upload_api_v1_uploads_post: {
+    create_upload: {
         parameters: {
             query?: never;
             header?: never;
@@ -3328,18 +4666,27 @@ export interface operations {
                     "application/json": components["schemas"]["UploadOut"];
                 };
             };
-            /** @description Validation Error */
+            /** @description The request can never work as it is */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
         };
     };
-    read_wallet_api_v1_wallet_get: {
+    read_wallet: {
         parameters: {
             query?: never;
             header?: never;
@@ -3357,9 +4704,27 @@ export interface operations {
                     "application/json": components["schemas"]["WalletOut"];
                 };
             };
+            /** @description The request can never work as it is */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    list_wallet_entries_api_v1_wallet_entries_get: {
+    list_wallet_entries: {
         parameters: {
             query?: {
                 cursor?: string | null;
@@ -3380,21 +4745,33 @@ export interface operations {
                     "application/json": components["schemas"]["Page_WalletEntryOut_"];
                 };
             };
-            /** @description Validation Error */
+            /** @description The request can never work as it is */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
         };
     };
-    top_up_api_v1_wallet_top_ups_post: {
+    top_up: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description Any string that is new for a new request. The same key and body give the same answer for 24 h. */
+                "Idempotency-Key"?: string | null;
+            };
             path?: never;
             cookie?: never;
         };
@@ -3413,13 +4790,109 @@ export interface operations {
                     "application/json": components["schemas"]["WalletOut"];
                 };
             };
-            /** @description Validation Error */
+            /** @description The request can never work as it is */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_health: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: string;
+                    };
+                };
+            };
+            /** @description The request can never work as it is */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_readiness: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReadinessOut"];
+                };
+            };
+            /** @description The request can never work as it is */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReadinessOut"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
         };

@@ -36,7 +36,8 @@ function formatter(currency: string, minimum: number, maximum: number, sign: boo
 
 export function formatMoney(micros: number, currency = "USD", style: MoneyStyle = {}): string {
   const [minimum, maximum] = DIGITS[style.precision ?? 2];
-  return formatter(currency, minimum, maximum, style.sign ?? false).format(micros / MICROS);
+  const text = formatter(currency, minimum, maximum, style.sign ?? false).format(micros / MICROS);
+  return text.replace("-", "−");
 }
 
 /** Reads "1.25" exactly, without a detour over floats. Null when it is not an amount with at most six decimals. */

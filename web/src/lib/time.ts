@@ -16,6 +16,14 @@ export function formatDuration(seconds: number): string {
   return `${Math.floor(s / DAY)} d ${Math.floor((s % DAY) / HOUR)} h`;
 }
 
+/** A length somebody chose, told without idle zeros: "10 minutes", "1 hour", "7 days". */
+export function formatSpan(seconds: number): string {
+  const [size, name] =
+    seconds % DAY === 0 ? [DAY, "day"] : seconds % HOUR === 0 ? [HOUR, "hour"] : [MINUTE, "minute"];
+  const count = Math.round(seconds / size);
+  return `${count} ${name}${count === 1 ? "" : "s"}`;
+}
+
 /** Milliseconds that were measured: "36 ms", "4,210 ms". */
 export const formatMs = (ms: number): string => `${Math.round(ms).toLocaleString("en-US")} ms`;
 

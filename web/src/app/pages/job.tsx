@@ -113,9 +113,7 @@ function JobRoom({ jobId }: { jobId: string }) {
             </div>
             <Card className="lg:sticky lg:top-[calc(var(--nav-height)+1rem)]">
               <CardHeader title="Timeline" />
-              <div className="lg:max-h-[calc(100dvh-11rem)] lg:overflow-y-auto">
-                <Timeline events={stream.events} startedAt={job.created_at} loading={eventsLoading} />
-              </div>
+              <Timeline events={stream.events} startedAt={job.created_at} loading={eventsLoading} />
             </Card>
           </div>
         </TabPanel>

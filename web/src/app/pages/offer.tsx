@@ -15,7 +15,7 @@ import { BookForm } from "@/features/jobs/book-form";
 import { type Offer, offerQuery } from "@/features/market/api";
 import { Reliability, ReliabilityExplained } from "@/features/market/reliability";
 import { useSession } from "@/features/session/api";
-import { formatDuration } from "@/lib/time";
+import { formatSpan } from "@/lib/time";
 import { formatCount, formatNumber } from "@/lib/units";
 import { NotFound } from "../not-found";
 import { signInPath } from "../return-path";
@@ -67,7 +67,7 @@ export function OfferPage() {
       </header>
       <div className="grid items-start gap-4 lg:grid-cols-[minmax(0,1fr)_20rem] xl:grid-cols-[minmax(0,1fr)_22rem]">
         <Card className="min-w-0">
-          <CardHeader title="Book it" description="Your job starts on this node within seconds." />
+          <CardHeader title="Book it" description="What you choose here runs on this node." />
           {taken ? (
             <div className="p-4 sm:p-5">
               <Notice
@@ -134,7 +134,7 @@ function OfferFacts({ offer }: { offer: Offer }) {
           <Fact label="CPU cores">{formatCount(offer.cpus)}</Fact>
           <Fact label="Main memory">{formatCount(offer.memory_gb)} GB</Fact>
           <Fact label="Bookings">
-            {formatDuration(offer.duration_s_min)} to {formatDuration(offer.duration_s_max)}
+            {formatSpan(offer.duration_s_min)} to {formatSpan(offer.duration_s_max)}
           </Fact>
           {offer.interruptible_floor_micros === null ? null : (
             <Fact label="Interruptible from">

@@ -14,7 +14,7 @@ import { gpuModelsQuery, searchQuery } from "@/features/market/api";
 import { Facets } from "@/features/market/facets";
 import { OfferCards, OfferTable } from "@/features/market/offer-list";
 import { QueryInput } from "@/features/market/query-input";
-import { applySuggestion } from "@/features/market/query-line";
+import { mend } from "@/features/market/query-line";
 import {
   EMPTY_SEARCH,
   filterCount,
@@ -92,8 +92,8 @@ export function SearchPage() {
         </aside>
         <div className="min-w-0">
           <div className="mb-3 flex min-h-9 flex-wrap items-center gap-x-3 gap-y-2">
-            <p className="figures text-sm text-ink-2" role="status">
-              {newest && !fault ? plural(newest.total, "offer") : " "}
+            <p className="figures text-sm text-ink-2 empty:hidden" role="status">
+              {newest && !fault ? plural(newest.total, "offer") : null}
             </p>
             {filters > 0 || state.q ? (
               <Button
@@ -137,10 +137,7 @@ export function SearchPage() {
             </div>
           ) : null}
           <Card
-            className={cn(
-              "overflow-hidden transition-opacity",
-              (search.isPlaceholderData || fault) && "opacity-60",
-            )}
+            className={cn("overflow-hidden transition-opacity", search.isPlaceholderData && "opacity-60")}
           >
             {search.isPending ? (
               <SkeletonRows rows={6} />
@@ -149,7 +146,11 @@ export function SearchPage() {
                 <OfferTable offers={offers} />
                 <OfferCards offers={offers} />
               </>
-            ) : search.isError && !fault ? (
+            ) : fault ? (
+              <Empty icon={Search} title="The query line can't be read">
+                Mend it above, and the offers that fit appear here.
+              </Empty>
+            ) : search.isError ? (
               <Failed error={search.error} onRetry={() => void search.refetch()} />
             ) : (
               <NothingFits state={state} onChange={change} />
@@ -178,10 +179,9 @@ interface SuggestionButtonProps {
 }
 
 function SuggestionButton({ fault, line, onApply }: SuggestionButtonProps) {
-  const { suggestion, field } = fault;
-  if (!suggestion) return null;
-  const mended = applySuggestion(line, field, suggestion);
-  if (mended === line) return null;
+  const { suggestion } = fault;
+  const mended = mend(line.trim(), fault);
+  if (!suggestion || mended === line.trim()) return null;
   return (
     <Button size="sm" onClick={() => onApply(mended)}>
       Use <span className="font-mono">{suggestion}</span>

@@ -20,12 +20,7 @@ export function Textarea({ className, ...rest }: ComponentProps<"textarea">) {
 export function Select({ className, ...rest }: ComponentProps<"select">) {
   return (
     <select
-      className={cn(
-        inputStyles,
-        "h-9 appearance-none bg-no-repeat pr-8 text-base sm:text-sm",
-        "bg-[url('data:image/svg+xml;utf8,<svg_xmlns=%22http://www.w3.org/2000/svg%22_width=%2216%22_height=%2216%22_fill=%22none%22_stroke=%22%23888%22_stroke-width=%221.8%22><path_d=%22m4_6_4_4_4-4%22/></svg>')] bg-[position:right_0.6rem_center]",
-        className,
-      )}
+      className={cn(inputStyles, "chevron h-9 appearance-none pr-8 text-base sm:text-sm", className)}
       {...rest}
     />
   );
@@ -51,7 +46,7 @@ export function Field({ label, hint, error, className, optional, children }: Fie
   const id = useId();
   const noteId = `${id}-note`;
   return (
-    <div className={cn("grid gap-1.5", className)}>
+    <div className={cn("grid content-start gap-1.5", className)}>
       <label htmlFor={id} className="flex items-baseline justify-between text-sm font-medium text-ink">
         <span>{label}</span>
         {optional ? <span className="text-xs font-normal text-ink-3">optional</span> : null}

@@ -23,7 +23,7 @@ export function Fact({ label, children }: { label: ReactNode; children: ReactNod
   return (
     <div className="flex items-baseline justify-between gap-4 py-2">
       <dt className="flex items-center gap-1 text-sm text-ink-2">{label}</dt>
-      <dd className="figures min-w-0 text-right text-sm font-medium text-ink">{children}</dd>
+      <dd className="min-w-0 text-right text-sm font-medium text-ink">{children}</dd>
     </div>
   );
 }

@@ -26,7 +26,7 @@ export function Explain({ about, children }: { about: string; children: ReactNod
     <Popover.Root>
       <Popover.Trigger
         aria-label={`What is ${about}?`}
-        className="inline-flex size-5 items-center justify-center rounded-full align-middle text-ink-3 transition-colors hover:text-ink"
+        className="-my-1 inline-flex size-6 items-center justify-center rounded-full align-middle text-ink-3 transition-colors hover:text-ink"
       >
         <CircleHelp className="size-3.5" aria-hidden />
       </Popover.Trigger>

@@ -1,6 +1,6 @@
 import { infiniteQueryOptions, queryOptions, useMutation, useQueryClient } from "@tanstack/react-query";
 import { answered, api, type Schemas } from "@/api/client";
-import type { Job } from "./types";
+import type { Job, JobEvent } from "./types";
 
 const path = (jobId: string) => ({ path: { job_id: jobId } });
 
@@ -32,25 +32,34 @@ export const jobQuery = (jobId: string) =>
       answered(api.GET("/api/v1/jobs/{job_id}", { signal, params: path(jobId) })),
   });
 
+const EVENTS_PAGE = 500;
+
+/** The whole timeline, page by page. */
 export const eventsQuery = (jobId: string) =>
   queryOptions({
     queryKey: ["jobs", "events", jobId],
-    queryFn: ({ signal }) =>
-      answered(
-        api.GET("/api/v1/jobs/{job_id}/events", {
-          signal,
-          params: { ...path(jobId), query: { limit: 1000 } },
-        }),
-      ),
+    queryFn: async ({ signal }) => {
+      const events: JobEvent[] = [];
+      for (;;) {
+        const query = { after: events.at(-1)?.id ?? 0, limit: EVENTS_PAGE };
+        const page = await answered(
+          api.GET("/api/v1/jobs/{job_id}/events", { signal, params: { ...path(jobId), query } }),
+        );
+        events.push(...page);
+        if (page.length < EVENTS_PAGE) return events;
+      }
+    },
   });
 
 export const logQuery = (jobId: string, offset: number) =>
   queryOptions({
     queryKey: ["jobs", "log", jobId, offset],
-    queryFn: ({ signal }) =>
-      answered(
+    queryFn: async ({ signal }) => ({
+      from: offset,
+      page: await answered(
         api.GET("/api/v1/jobs/{job_id}/log", { signal, params: { ...path(jobId), query: { offset } } }),
       ),
+    }),
     gcTime: 0,
   });
 

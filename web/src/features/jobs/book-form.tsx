@@ -11,7 +11,7 @@ import { Notice, ProblemNotice } from "@/components/ui/states";
 import { cn } from "@/lib/class-names";
 import { AttemptKey } from "@/lib/identifiers";
 import { costOf } from "@/lib/money";
-import { formatDuration } from "@/lib/time";
+import { formatDuration, formatSpan } from "@/lib/time";
 import { plural } from "@/lib/units";
 import { useBookOffer } from "./api";
 import { type BookValues, bookSchema, specOf } from "./book-spec";
@@ -157,7 +157,7 @@ export function BookForm({ offer, availableMicros, submitInstead, topUp, onBooke
             <Select {...control} {...form.register("durationS", { valueAsNumber: true })}>
               {(durations.length ? durations : [offer.duration_s_max]).map((seconds) => (
                 <option key={seconds} value={seconds}>
-                  {longDuration(seconds)}
+                  {formatSpan(seconds)}
                 </option>
               ))}
             </Select>
@@ -284,12 +284,12 @@ export function BookForm({ offer, availableMicros, submitInstead, topUp, onBooke
           <Line label={`${plural(gpus, "GPU")} per hour`}>
             <Money micros={rate} precision="rate" className="font-semibold" />
           </Line>
-          <Line label={`at most, for ${longDuration(durationS)}`}>
+          <Line label={`at most, for ${formatSpan(durationS)}`}>
             <Money micros={most} precision="rate" />
           </Line>
           {availableMicros === null ? null : (
             <Line label="in your wallet">
-              <Money micros={availableMicros} precision="rate" />
+              <Money micros={availableMicros} />
             </Line>
           )}
         </dl>
@@ -329,10 +329,3 @@ function Line({ label, children }: { label: ReactNode; children: ReactNode }) {
     </div>
   );
 }
-
-const longDuration = (seconds: number): string =>
-  seconds % 86_400 === 0
-    ? plural(seconds / 86_400, "day")
-    : seconds % 3600 === 0
-      ? plural(seconds / 3600, "hour")
-      : plural(Math.round(seconds / 60), "minute");

@@ -13,6 +13,27 @@ interface ChartProps {
   unit: string;
 }
 
+/** A silence longer than this is drawn as a gap: a line over an outage would show readings that nobody took. */
+const GAP_S = 4;
+
+function drawable(points: readonly MetricsPoint[], read: ChartProps["read"]): UPlot.AlignedData {
+  const times: number[] = [];
+  const values: (number | null)[] = [];
+  for (const point of points) {
+    const value = read(point);
+    if (value === null) continue;
+    const time = Date.parse(point.at) / 1000;
+    const last = times.at(-1);
+    if (last !== undefined && time - last > GAP_S) {
+      times.push(last + GAP_S / 2);
+      values.push(null);
+    }
+    times.push(time);
+    values.push(value);
+  }
+  return [times, values];
+}
+
 function token(name: string): string {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
@@ -23,7 +44,7 @@ export function Chart({ points, read, label, unit }: ChartProps) {
   const plot = useRef<UPlot | null>(null);
   const data = useRef<UPlot.AlignedData>([[], []]);
 
-  data.current = [points.map(({ at }) => Date.parse(at) / 1000), points.map(read)];
+  data.current = drawable(points, read);
 
   useEffect(() => {
     const element = host.current;
@@ -46,7 +67,8 @@ export function Chart({ points, read, label, unit }: ChartProps) {
           axes: [
             {
               ...axis,
-              space: 70,
+              space: 80,
+              size: 28,
               values: (_, splits) =>
                 splits.map((split) =>
                   new Date(split * 1000).toLocaleTimeString("en-GB", {
@@ -64,7 +86,6 @@ export function Chart({ points, read, label, unit }: ChartProps) {
               label,
               stroke: token("--series-1"),
               width: 1.75,
-              spanGaps: true,
               points: { show: false },
               value: (_, value) => (value === null ? "–" : `${formatMetric(value)}${unit}`),
             },
@@ -94,7 +115,7 @@ export function Chart({ points, read, label, unit }: ChartProps) {
     plot.current?.setData(data.current);
   }, [points, read]);
 
-  const values = data.current[1]?.filter((value): value is number => typeof value === "number") ?? [];
+  const values = points.map(read).filter((value) => value !== null);
   const first = values[0];
   const last = values.at(-1);
   return (

@@ -7,7 +7,7 @@ import { Empty, Failed, SkeletonRows } from "@/components/ui/states";
 import { Table, Td, Th } from "@/components/ui/table";
 import { cn } from "@/lib/class-names";
 import { formatDuration, formatInstant } from "@/lib/time";
-import { formatNumber } from "@/lib/units";
+import { formatCount, formatNumber } from "@/lib/units";
 import { decisionsQuery } from "./api";
 import type { Decision } from "./types";
 
@@ -54,6 +54,15 @@ export function DecisionsPanel({ jobId, refreshKey }: { jobId: string; refreshKe
             }
           />
           <CandidateTable candidates={decision.candidates} />
+          {decision.candidates_count > decision.candidates.length ? (
+            <p className="figures px-5 py-3 text-xs text-ink-3">
+              {formatCount(decision.candidates.length)} of {formatCount(decision.candidates_count)} offers
+              shown.
+              {Object.entries(decision.failed_counts).map(
+                ([limit, count]) => ` ${limit}: ${formatCount(count)} left out.`,
+              )}
+            </p>
+          ) : null}
         </Card>
       ))}
       <p className="text-xs text-ink-3">

@@ -145,7 +145,7 @@ export function JobHeader({ job, connection, bookingChargedMicros, controls }: J
           />
           <Stat
             label={ended ? "Last node" : "Node"}
-            value={placement?.node_name ?? "none yet"}
+            value={<span className="normal-nums">{placement?.node_name ?? "none yet"}</span>}
             note={
               placement ? (
                 <span className="flex flex-wrap items-center gap-1.5">

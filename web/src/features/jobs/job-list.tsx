@@ -21,7 +21,9 @@ export function JobRows({ jobs }: { jobs: readonly Job[] }) {
               <span className="truncate font-medium">{job.name}</span>
               <StateBadge state={job.state} />
               {job.placements_count > 1 ? (
-                <span className="text-xs text-ink-3">moved {plural(job.placements_count - 1, "time")}</span>
+                <span className="text-xs text-ink-3">
+                  moved {job.placements_count === 2 ? "once" : plural(job.placements_count - 1, "time")}
+                </span>
               ) : null}
             </span>
             <span className="figures text-right font-medium md:order-last">

@@ -2,7 +2,7 @@ import { Money } from "@/components/money";
 import { Card, CardHeader } from "@/components/ui/card";
 import { CopyButton } from "@/components/ui/copy";
 import { Fact } from "@/components/ui/stat";
-import { formatDuration } from "@/lib/time";
+import { formatSpan } from "@/lib/time";
 import type { Job } from "./types";
 
 export function JobSpecPanel({ spec }: { spec: Job["spec"] }) {
@@ -40,8 +40,8 @@ export function JobSpecPanel({ spec }: { spec: Job["spec"] }) {
           <Fact label="Checkpoint folder">
             <code className="font-mono text-xs">{checkpoint?.path ?? "checkpoints"}</code>
           </Fact>
-          <Fact label="Checkpoint every">{formatDuration(checkpoint?.every_s ?? 60)}</Fact>
-          <Fact label="At most">{formatDuration(spec.duration_s_max ?? 86_400)}</Fact>
+          <Fact label="Checkpoint every">{checkpoint?.every_s ?? 60} s</Fact>
+          <Fact label="At most">{formatSpan(spec.duration_s_max ?? 86_400)}</Fact>
           <Fact label="Budget">
             {budget?.total_micros_max ? <Money micros={budget.total_micros_max} /> : "no ceiling"}
           </Fact>

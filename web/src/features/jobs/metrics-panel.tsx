@@ -20,11 +20,14 @@ const BASE: readonly Series[] = [
   { key: "gpu", label: "GPU", unit: " %", read: (point) => point.gpu_utilisation_percent },
 ];
 
+const lossFirst = (a: string, b: string): number =>
+  Number(b.includes("loss")) - Number(a.includes("loss")) || a.localeCompare(b);
+
 /** Whatever the job reports comes first (loss, usually), then what the node measures. */
 function seriesOf(points: readonly MetricsPoint[]): Series[] {
   const names = new Set<string>();
   for (const point of points) for (const name of Object.keys(point.metrics)) names.add(name);
-  const own = [...names].sort().map((name) => ({
+  const own = [...names].sort(lossFirst).map((name) => ({
     key: `m:${name}`,
     label: name.charAt(0).toUpperCase() + name.slice(1).replaceAll("_", " "),
     unit: "",

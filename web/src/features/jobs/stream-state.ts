@@ -36,7 +36,7 @@ export type StreamMessage =
   | { type: "disconnected" }
   | { type: "job"; job: Job }
   | { type: "timeline"; events: readonly JobEvent[] }
-  | { type: "log"; page: LogPage }
+  | { type: "log"; page: LogPage; from: number }
   | { type: "metrics"; point: MetricsPoint }
   | { type: "end" };
 
@@ -57,7 +57,7 @@ export function streamReducer(state: StreamState, message: StreamMessage): Strea
     case "timeline":
       return withEvents(state, message.events);
     case "log":
-      return withLog(state, message.page);
+      return withLog(state, message.page, message.from);
     case "metrics":
       return withPoint(state, message.point);
     case "end":
@@ -75,16 +75,17 @@ function withEvents(state: StreamState, incoming: readonly JobEvent[]): StreamSt
   return { ...state, events };
 }
 
-/** A page may overlap with what is there (after a reconnect); only its new bytes are appended. */
-function withLog(state: StreamState, page: LogPage): StreamState {
+/**
+ * Appends a page that was read from byte offset `from`. Pages overlap when polling and the stream cross; then only
+ * the new bytes are appended. (Not computed from the page's length: the server names dropped output in the text.)
+ */
+function withLog(state: StreamState, page: LogPage, from: number): StreamState {
   const logEnded = state.logEnded || page.ended;
   if (page.next_offset <= state.logOffset || page.text === "") {
     return logEnded === state.logEnded ? state : { ...state, logEnded };
   }
-  const bytes = encoder.encode(page.text);
-  const start = page.next_offset - bytes.length;
-  const overlap = Math.max(0, state.logOffset - start);
-  const text = overlap > 0 ? decoder.decode(bytes.subarray(overlap)) : page.text;
+  const overlap = Math.max(0, state.logOffset - from);
+  const text = overlap > 0 ? decoder.decode(encoder.encode(page.text).subarray(overlap)) : page.text;
   let log = state.log + text;
   let logDropped = state.logDropped;
   if (log.length > LOG_CHARACTERS_MAX) {
@@ -105,8 +106,11 @@ function withPoint(state: StreamState, point: MetricsPoint): StreamState {
   };
 }
 
-/** Text and JSON of a server-sent event become a message; anything else is null and changes nothing. */
-export function parseMessage(event: string, data: string): StreamMessage | null {
+/**
+ * Text and JSON of a server-sent event become a message; anything else is null and changes nothing. `logFrom` is the
+ * offset up to which this connection has sent the log.
+ */
+export function parseMessage(event: string, data: string, logFrom: number): StreamMessage | null {
   if (event === "end") return { type: "end" };
   let body: unknown;
   try {
@@ -121,7 +125,7 @@ export function parseMessage(event: string, data: string): StreamMessage | null 
     case "timeline":
       return { type: "timeline", events: [body as JobEvent] };
     case "log":
-      return { type: "log", page: body as LogPage };
+      return { type: "log", page: body as LogPage, from: logFrom };
     case "metrics":
       return { type: "metrics", point: body as MetricsPoint };
     default:

@@ -17,7 +17,7 @@ import {
   Square,
   Unplug,
 } from "lucide-react";
-import { type ComponentType, useState } from "react";
+import { type ComponentType, type ReactNode, useEffect, useRef, useState } from "react";
 import { Money } from "@/components/money";
 import { Skeleton } from "@/components/ui/states";
 import { cn } from "@/lib/class-names";
@@ -76,16 +76,41 @@ export function Timeline({ events, startedAt, loading }: TimelineProps) {
     );
   }
   return (
-    <ol className="px-4 py-4 sm:px-5" aria-label="Timeline" aria-live="polite" aria-relevant="additions">
-      {entries.map((entry, index) => {
-        const last = index === entries.length - 1;
-        return entry.type === "event" ? (
-          <Entry key={entry.key} event={entry.event} startedAt={startedAt} last={last} />
-        ) : (
-          <CheckpointRun key={entry.key} events={entry.events} startedAt={startedAt} last={last} />
-        );
-      })}
-    </ol>
+    <Following of={events.length}>
+      <ol className="px-4 py-4 sm:px-5" aria-label="Timeline" aria-live="polite" aria-relevant="additions">
+        {entries.map((entry, index) => {
+          const last = index === entries.length - 1;
+          return entry.type === "event" ? (
+            <Entry key={entry.key} event={entry.event} startedAt={startedAt} last={last} />
+          ) : (
+            <CheckpointRun key={entry.key} events={entry.events} startedAt={startedAt} last={last} />
+          );
+        })}
+      </ol>
+    </Following>
+  );
+}
+
+/** Scrolls inside itself where there is room beside it, and stays at the newest entry unless the reader scrolled up. */
+function Following({ of, children }: { of: number; children: ReactNode }) {
+  const box = useRef<HTMLElement>(null);
+  const atEnd = useRef(true);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: new entries are the reason to scroll
+  useEffect(() => {
+    if (atEnd.current && box.current) box.current.scrollTop = box.current.scrollHeight;
+  }, [of]);
+  return (
+    <section
+      ref={box}
+      aria-label="Timeline entries"
+      tabIndex={0}
+      onScroll={({ currentTarget: { scrollHeight, scrollTop, clientHeight } }) => {
+        atEnd.current = scrollHeight - scrollTop - clientHeight < 32;
+      }}
+      className="focus-visible:outline-offset-[-2px] lg:max-h-[calc(100dvh-11rem)] lg:overflow-y-auto"
+    >
+      {children}
+    </section>
   );
 }
 

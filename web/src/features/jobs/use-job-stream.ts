@@ -24,7 +24,8 @@ export function useJobStream(jobId: string) {
     let over = false;
 
     const connect = () => {
-      const address = `/api/v1/jobs/${encodeURIComponent(jobId)}/stream?log_offset=${logOffset.current}`;
+      let logFrom = logOffset.current;
+      const address = `/api/v1/jobs/${encodeURIComponent(jobId)}/stream?log_offset=${logFrom}`;
       source = new EventSource(address, { withCredentials: true });
       source.onopen = () => {
         pauseMs = RETRY_MS_FIRST;
@@ -41,9 +42,10 @@ export function useJobStream(jobId: string) {
       };
       for (const name of EVENTS) {
         source.addEventListener(name, (event: MessageEvent<string>) => {
-          const message = parseMessage(name, event.data);
+          const message = parseMessage(name, event.data, logFrom);
           if (!message) return;
           if (message.type === "job") client.setQueryData(jobQuery(jobId).queryKey, message.job);
+          if (message.type === "log") logFrom = message.page.next_offset;
           if (message.type === "end") {
             over = true;
             source?.close();

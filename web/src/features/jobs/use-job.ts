@@ -29,7 +29,7 @@ export function useJob(jobId: string) {
     if (events.data) dispatch({ type: "timeline", events: events.data });
   }, [events.data, dispatch]);
   useEffect(() => {
-    if (log.data) dispatch({ type: "log", page: log.data });
+    if (log.data) dispatch({ type: "log", ...log.data });
   }, [log.data, dispatch]);
 
   return { job, stream, eventsLoading: events.isPending && stream.events.length === 0 };

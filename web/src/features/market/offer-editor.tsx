@@ -6,7 +6,7 @@ import { Button } from "@/components/ui/button";
 import { Input } from "@/components/ui/field";
 import { ProblemNotice } from "@/components/ui/states";
 import { moneyInput, parseMoney } from "@/lib/money";
-import { formatDuration } from "@/lib/time";
+import { formatSpan } from "@/lib/time";
 import { type Offer, useChangeOffer, useListOffer } from "./api";
 
 const PRICE_MIN = 1_000;
@@ -98,7 +98,7 @@ export function OfferEditor({
         )}
         <Badge tone={paused ? "warn" : "good"}>{paused ? "paused" : "listed"}</Badge>
         <span className="text-xs text-ink-3">
-          {formatDuration(offer.duration_s_min)} to {formatDuration(offer.duration_s_max)}
+          {formatSpan(offer.duration_s_min)} to {formatSpan(offer.duration_s_max)}
           {offer.interruptible_floor_micros === null ? null : (
             <>
               {" · interruptible from "}

@@ -38,7 +38,7 @@ export function OfferTable({ offers }: { offers: readonly Offer[] }) {
           <tr
             key={offer.id}
             data-offer={offer.id}
-            className="group relative animate-in transition-colors hover:bg-hover/60"
+            className="group relative transition-colors hover:bg-hover/60"
           >
             <Td>
               <Link

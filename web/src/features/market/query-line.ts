@@ -6,27 +6,39 @@ interface FieldInfo {
   readonly hint: string;
 }
 
+const NUMERIC = [">=", "<=", "=", ">", "<"] as const;
+const CEILING = ["<=", ">=", "=", "<", ">"] as const;
+const WORD = ["=", "!="] as const;
+
+/** The fields of the market's query grammar. The server has the last word; this only completes. */
 export const QUERY_FIELDS: readonly FieldInfo[] = [
-  { name: "gpu_model", operators: ["=", "!="], hint: "model, for example RTX_4090" },
-  { name: "price", operators: ["<=", "<", ">=", ">", "="], hint: "per GPU and hour" },
-  { name: "vram_gb", operators: [">=", ">", "<=", "<", "="], hint: "memory of each GPU" },
-  { name: "gpus", operators: [">=", ">", "<=", "<", "="], hint: "free GPUs in the node" },
-  { name: "region", operators: ["=", "!="], hint: "where the node stands" },
-  { name: "reliability", operators: [">=", ">", "<=", "<"], hint: "chance to survive 24 h, 0 to 1" },
-  { name: "fp16_tflops", operators: [">=", ">", "<=", "<"], hint: "published fp16 speed" },
-  { name: "perf_per_dollar", operators: [">=", ">"], hint: "fp16 TFLOPS per dollar and hour" },
-  { name: "cpus", operators: [">=", ">", "<=", "<", "="], hint: "CPU cores" },
-  { name: "memory_gb", operators: [">=", ">", "<=", "<", "="], hint: "main memory" },
+  { name: "gpu_model", operators: WORD, hint: "model, for example RTX_4090" },
+  { name: "price", operators: CEILING, hint: "per GPU and hour" },
+  { name: "vram_gb", operators: NUMERIC, hint: "memory of each GPU" },
+  { name: "region", operators: WORD, hint: "where the node stands" },
+  { name: "gpus", operators: NUMERIC, hint: "free GPUs in the node" },
+  { name: "reliability", operators: NUMERIC, hint: "chance to survive 24 h, 0 to 1" },
+  { name: "perf_per_dollar", operators: NUMERIC, hint: "fp16 TFLOPS per dollar and hour" },
+  { name: "fp16_tflops", operators: NUMERIC, hint: "published fp16 speed" },
+  { name: "fp32_tflops", operators: NUMERIC, hint: "published fp32 speed" },
+  { name: "memory_bandwidth_gb_s", operators: NUMERIC, hint: "published memory bandwidth" },
+  { name: "cpus", operators: NUMERIC, hint: "CPU cores" },
+  { name: "memory_gb", operators: NUMERIC, hint: "main memory" },
+  { name: "disk_gb", operators: NUMERIC, hint: "disk" },
+  { name: "interruptible_floor", operators: CEILING, hint: "lowest interruptible price" },
+  { name: "node", operators: WORD, hint: "name of the node" },
+  { name: "owner", operators: WORD, hint: "name of the owner" },
   { name: "simulated", operators: ["="], hint: "true or false" },
 ];
 
 export const QUERY_SORTS = [
   "price",
-  "perf_per_dollar",
-  "reliability",
-  "vram_gb",
-  "fp16_tflops",
-  "listed_at",
+  "-price",
+  "-perf_per_dollar",
+  "-reliability",
+  "-vram_gb",
+  "-fp16_tflops",
+  "-listed_at",
 ] as const;
 
 export interface Suggestion {
@@ -64,8 +76,14 @@ export function suggest(line: string, caret: number, known: KnownValues): Sugges
 
   if (typed.toLowerCase().startsWith("sort:")) {
     const wanted = typed.slice(5).toLowerCase();
-    return QUERY_SORTS.filter((name) => name.startsWith(wanted) && name !== wanted)
-      .map((name) => ({ insert: `sort:${name}`, hint: "order of the results", complete: true }))
+    return QUERY_SORTS.filter(
+      (name) => name !== wanted && name.replace("-", "").startsWith(wanted.replace("-", "")),
+    )
+      .map((name) => ({
+        insert: `sort:${name}`,
+        hint: name.startsWith("-") ? "highest first" : "lowest first",
+        complete: true,
+      }))
       .slice(0, LIMIT);
   }
 
@@ -113,8 +131,28 @@ export function accept(line: string, caret: number, suggestion: Suggestion): { l
   return { line: head + after, caret: head.length };
 }
 
-/** Puts the server's "did you mean" into the line: the mistyped field gives way, its value stays. */
-export function applySuggestion(line: string, mistyped: string | undefined, suggestion: string): string {
-  if (!mistyped || !line.includes(mistyped)) return line;
-  return line.replace(mistyped, suggestion);
+interface LineFault {
+  readonly code: string;
+  readonly suggestion?: string | undefined;
+  readonly field?: string | undefined;
+  readonly position?: number | undefined;
+}
+
+/**
+ * The line with the server's suggestion in it, or the line as it is when the suggestion has no clear place. A whole
+ * term replaces the term at fault; a name replaces the mistyped name; a value replaces the value.
+ */
+export function mend(line: string, fault: LineFault): string {
+  const { suggestion, field, position = 0 } = fault;
+  if (!suggestion) return line;
+  const start = line.length - line.slice(position).trimStart().length;
+  const { end } = tokenAt(line, start);
+  const token = line.slice(start, end);
+  const put = (text: string) => line.slice(0, start) + text + line.slice(end);
+  if (/[=<>]./.test(suggestion)) return put(suggestion);
+  if (suggestion.endsWith("=")) return put(suggestion + token.slice(token.indexOf(":") + 1));
+  if (fault.code === "unknown_field" && field && token.includes(field))
+    return put(token.replace(field, suggestion));
+  const [head] = /^[^=<>!]*[=<>!]+/.exec(token) ?? [];
+  return fault.code === "bad_value" && head ? put(head + suggestion) : line;
 }

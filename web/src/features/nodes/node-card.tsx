@@ -7,7 +7,7 @@ import { Button } from "@/components/ui/button";
 import { Card } from "@/components/ui/card";
 import { Confirm } from "@/components/ui/dialog";
 import { Stat } from "@/components/ui/stat";
-import { ProblemNotice } from "@/components/ui/states";
+import { Notice, ProblemNotice } from "@/components/ui/states";
 import { cn } from "@/lib/class-names";
 import { formatDuration } from "@/lib/time";
 import { formatCount, formatPercent, plural } from "@/lib/units";
@@ -51,6 +51,17 @@ export function NodeCard({ node, offer }: { node: Node; offer: ReactNode }) {
           }
         />
       </div>
+      {node.findings.length > 0 ? (
+        <div className="px-4 pt-3 sm:px-5">
+          <Notice tone="warn">
+            <ul>
+              {node.findings.map((finding) => (
+                <li key={finding}>{finding}</li>
+              ))}
+            </ul>
+          </Notice>
+        </div>
+      ) : null}
       {remove.error ? (
         <div className="px-4 pt-3 sm:px-5">
           <ProblemNotice error={remove.error} />
