@@ -21,9 +21,11 @@ from gp4u_agent.runtime.process import PlainProcesses
 from gp4u_agent.runtime.sandbox import Sandbox
 
 from tests.integration.agent import escapes
-from tests.integration.agent.conftest import PROBE, poll
+from tests.integration.agent.conftest import NAMESPACES_WORK, PROBE, poll
 
-pytestmark = pytest.mark.skipif(not PROBE.works, reason=f"the sandbox does not work here: {PROBE.why_not}")
+pytestmark = pytest.mark.skipif(
+    not NAMESPACES_WORK, reason=f"the sandbox does not work here: {PROBE.why_not}"
+)
 LIMITS = Limits(memory_bytes=256 << 20, disk_bytes=64 << 20, cpus=1, pids_max=100, tmp_bytes=16 << 20)
 
 

@@ -6,7 +6,7 @@ import pytest
 from gp4u_agent.reconcile import ALIVE, CLAIM_RETRY_S, Actual, Phase, Plan, reconcile
 from gp4u_protocol.lease_core import LeaseId
 from gp4u_protocol.messages import DesiredRun, PlacementSpec
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 NOW = 100.0
@@ -134,6 +134,7 @@ wishes = st.lists(
 )
 
 
+@settings(max_examples=1000)
 @given(wishes, st.dictionaries(leases, actuals))
 def test_h2_no_plan_ever_runs_two_epochs_of_a_job(
     wanted: list[tuple[LeaseId, DesiredRun, str]], actual: dict[LeaseId, Actual]
