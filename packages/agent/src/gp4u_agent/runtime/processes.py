@@ -45,7 +45,17 @@ def alive(pid: int, started_ticks: int) -> bool:
 
 
 def descendants(root: int) -> list[Stat]:
-    """Every process below `root`, without `root` itself."""
+    """Every process below `root`, without `root` itself.
+
+    /proc is not read in one instant: a process whose parent dies meanwhile is seen under a parent that is gone, and
+    would be missed. It has its new parent by the second look, so what either look finds is returned.
+    """
+    found = {stat.pid: stat for stat in _look_below(root)}
+    found.update({stat.pid: stat for stat in _look_below(root)})
+    return list(found.values())
+
+
+def _look_below(root: int) -> list[Stat]:
     children: dict[int, list[Stat]] = {}
     for name in os.listdir("/proc"):
         if name.isdigit() and (found := read_stat(int(name))) is not None:
