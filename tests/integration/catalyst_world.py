@@ -65,9 +65,9 @@ from sqlalchemy import text
 
 from tests.integration.market_world import facts, signed
 
-HEARTBEAT_S = 0.2
-TTL_S = 1.0
-PATIENCE_S = 20.0
+HEARTBEAT_S = 0.4
+TTL_S = 2.0
+PATIENCE_S = 40.0
 
 
 async def until(what: str, condition: Callable[[], Awaitable[Any]], patience_s: float = PATIENCE_S) -> Any:
