@@ -32,7 +32,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "REDIS_URL": settings.redis_url,
         "GP4U_SECRETS_DIR": str(settings.secrets_dir),
         "GP4U_OBJECT_STORE_DIR": str(settings.object_store_dir),
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
     }
 
 
