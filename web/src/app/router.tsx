@@ -1,6 +1,6 @@
 import { createBrowserRouter } from "react-router";
 import { Broken } from "./broken";
-import { Guarded } from "./guarded";
+import { Entering, Guarded } from "./guarded";
 import { Layout } from "./layout";
 import { NotFound } from "./not-found";
 import { Landing } from "./pages/landing";
@@ -10,6 +10,7 @@ export const router = createBrowserRouter([
   {
     element: <Layout />,
     ErrorBoundary: Broken,
+    HydrateFallback: Entering,
     children: [
       {
         ErrorBoundary: Broken,

@@ -198,7 +198,7 @@ function Account() {
       <MenuItem onSelect={() => navigate("/settings")}>
         <Settings aria-hidden /> Settings
       </MenuItem>
-      <MenuItem onSelect={() => signOut.mutate(undefined, { onSuccess: () => navigate("/") })}>
+      <MenuItem onSelect={() => signOut.mutate()}>
         <LogOut aria-hidden /> Sign out
       </MenuItem>
     </Menu>

@@ -111,7 +111,7 @@ function JobRoom({ jobId }: { jobId: string }) {
                 onDownload={async () => saveFile(`${job.name}.log`, await readWholeLog(job.id))}
               />
             </div>
-            <Card className="lg:sticky lg:top-[calc(var(--nav-height)+1rem)]">
+            <Card className="max-lg:order-first lg:sticky lg:top-[calc(var(--nav-height)+1rem)]">
               <CardHeader title="Timeline" />
               <Timeline events={stream.events} startedAt={job.created_at} loading={eventsLoading} />
             </Card>

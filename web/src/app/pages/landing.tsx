@@ -104,7 +104,7 @@ export function Landing() {
               holds all of its state; deleting it is the reset.
             </p>
           </div>
-          <div className="grid min-w-0 gap-2">
+          <div className="grid min-w-0 grid-cols-[minmax(0,1fr)] gap-2">
             <CodeLine prompt text="git clone <your copy of GP4U> gp4u && cd gp4u" />
             <CodeLine prompt text="make up" />
           </div>

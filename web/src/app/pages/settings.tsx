@@ -1,5 +1,4 @@
 import { LogOut } from "lucide-react";
-import { useNavigate } from "react-router";
 import { Badge } from "@/components/ui/badge";
 import { Button } from "@/components/ui/button";
 import { Card, CardHeader } from "@/components/ui/card";
@@ -15,7 +14,6 @@ export function SettingsPage() {
   useTitle("Settings");
   const { user, has } = useSession();
   const signOut = useSignOut();
-  const navigate = useNavigate();
   if (!user) return null;
   return (
     <div className="page">
@@ -39,10 +37,7 @@ export function SettingsPage() {
             <Fact label="Since">{formatDate(user.created_at)}</Fact>
           </dl>
           <div className="grid gap-3 border-t border-line px-5 py-4">
-            <Button
-              busy={signOut.isPending}
-              onClick={() => signOut.mutate(undefined, { onSuccess: () => navigate("/") })}
-            >
+            <Button busy={signOut.isPending} onClick={() => signOut.mutate()}>
               <LogOut aria-hidden /> Sign out of this session
             </Button>
             <ProblemNotice error={signOut.error} />

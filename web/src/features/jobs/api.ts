@@ -111,12 +111,16 @@ export function useStopJob(jobId: string) {
   });
 }
 
-/** Books a chosen offer and runs the job on it. The key makes a repeated click the same booking. */
-export function useBookOffer() {
+/**
+ * Books a chosen offer and runs the job on it. The key makes a repeated click the same booking. `onBooked` belongs to
+ * the mutation and not to one call of it: a booking takes the offer, which may remove the form before the answer is in.
+ */
+export function useBookOffer(onBooked: (booking: Schemas["BookingOut"]) => void) {
   const client = useQueryClient();
   return useMutation({
     mutationFn: ({ body, key }: { body: Schemas["BookingIn"]; key: string }) =>
       answered(api.POST("/api/v1/bookings", { body, params: { header: { "Idempotency-Key": key } } })),
+    onSuccess: onBooked,
     onSettled: () =>
       Promise.all([
         client.invalidateQueries({ queryKey: ["wallet"] }),

@@ -33,7 +33,7 @@ const choice =
   "flex cursor-pointer items-start gap-3 rounded-md border border-line-strong p-3 transition-colors hover:bg-hover has-checked:border-accent-ink has-checked:bg-accent-soft has-focus-visible:outline-2 has-focus-visible:outline-accent-ink";
 
 export function BookForm({ offer, availableMicros, submitInstead, topUp, onBooked }: BookFormProps) {
-  const book = useBookOffer();
+  const book = useBookOffer(onBooked);
   const attempt = useRef(new AttemptKey());
   const money = useMoney();
   const [more, setMore] = useState(false);
@@ -65,7 +65,7 @@ export function BookForm({ offer, availableMicros, submitInstead, topUp, onBooke
 
   const submit = form.handleSubmit((values) => {
     const body = { offer_id: offer.id, job: specOf(values) };
-    book.mutate({ body, key: attempt.current.for(body) }, { onSuccess: onBooked });
+    book.mutate({ body, key: attempt.current.for(body) });
   });
 
   return (

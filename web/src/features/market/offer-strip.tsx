@@ -27,7 +27,7 @@ export function OfferStrip() {
         </Link>
       </div>
       <ul
-        className="-mx-4 flex snap-x gap-3 overflow-x-auto px-4 pb-3 [scrollbar-width:thin] sm:mx-0 sm:px-0"
+        className="-mx-4 flex snap-x scroll-px-4 gap-3 overflow-x-auto px-4 pb-3 [scrollbar-width:thin] sm:mx-0 sm:px-0"
         aria-label="Live offers"
       >
         {isPending

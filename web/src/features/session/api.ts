@@ -60,11 +60,14 @@ export function useSignUp() {
   });
 }
 
+/** Ends the session and starts over with a fresh page: nothing of the account stays in memory. */
 export function useSignOut() {
-  const client = useQueryClient();
   return useMutation({
     mutationFn: () => done(api.POST("/api/v1/auth/sign-out")),
-    onSuccess: () => become(client, null),
+    onSuccess: () => {
+      rememberSession(null);
+      window.location.assign("/");
+    },
   });
 }
 
