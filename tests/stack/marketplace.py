@@ -84,7 +84,7 @@ class Marketplace:
 
     def processes(self) -> dict[str, int]:
         """Name → pid of the stack's processes."""
-        status = json.loads(self.gp4u("status", "--json").stdout)
+        status = json.loads(self.gp4u("status", "--json", check=False).stdout)
         return {process["name"]: process["pid"] for process in status["processes"] if process.get("pid")}
 
     def kill(self, name: str) -> int:

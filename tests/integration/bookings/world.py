@@ -1,10 +1,13 @@
 """A market with jobs, router, bookings and billing on it, all real."""
 
+import tempfile
 from datetime import datetime
+from pathlib import Path
 
 from gp4u_protocol.job_spec import JobSpec
 from gp4u_protocol.messages import ActualState, Report
 from gp4u_server.accounts.types import Role, User
+from gp4u_server.adapters.objectstore import FolderObjectStore
 from gp4u_server.billing.control import MeteringLoop
 from gp4u_server.billing.schemas import ReceiptOut
 from gp4u_server.billing.service import BillingService
@@ -15,6 +18,7 @@ from gp4u_server.bookings.capacity import BookingCapacity
 from gp4u_server.bookings.control import BookingSweepLoop
 from gp4u_server.bookings.handlers import BookingHandlers
 from gp4u_server.bookings.service import BookingService
+from gp4u_server.catalyst.checkpoints.service import CheckpointService
 from gp4u_server.catalyst.jobs.data_keys import DataKeys
 from gp4u_server.catalyst.jobs.service import JobService
 from gp4u_server.catalyst.jobs.views import JobView, PlacementView
@@ -51,7 +55,15 @@ class BookingWorld(World):
         self.router = Router(self.market, self.jobs, BookingCapacity(self.market, self.billing), clock)
         self.handlers = BookingHandlers(self.market, self.billing, self.jobs)
         self.handlers.subscribe(self.bus)
-        self.bookings = BookingService(self.jobs, self.router, self.market, self.billing, self.statements)
+        store = FolderObjectStore.open(Path(tempfile.mkdtemp(prefix="gp4u-bookings-store-")), b"k" * 32)
+        self.bookings = BookingService(
+            self.jobs,
+            self.router,
+            self.market,
+            self.billing,
+            self.statements,
+            CheckpointService(self.jobs, store),
+        )
         self.metering = MeteringLoop(database, self.billing, self.jobs)
         self.sweep = BookingSweepLoop(database, self.jobs, self.handlers)
         self.reports = 0

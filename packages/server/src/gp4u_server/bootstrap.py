@@ -25,7 +25,7 @@ from gp4u_server.bookings.capacity import BookingCapacity
 from gp4u_server.bookings.handlers import BookingHandlers
 from gp4u_server.bookings.service import BookingService
 from gp4u_server.catalyst.checkpoints.ports import ObjectStore
-from gp4u_server.catalyst.checkpoints.service import CheckpointService
+from gp4u_server.catalyst.checkpoints.service import CheckpointService, StoredFootprint
 from gp4u_server.catalyst.health.service import HealthService
 from gp4u_server.catalyst.jobs.data_keys import DataKeys
 from gp4u_server.catalyst.jobs.live import LiveJobs
@@ -117,7 +117,7 @@ def _object_store(platform: Platform) -> None:
 def _nodes_and_market(platform: Platform, clock: Clock) -> None:
     bus = platform.get(EventBus)
     catalogue = load_catalogue()
-    nodes = NodeService(bus, clock, catalogue)
+    nodes = NodeService(bus, clock, catalogue, allow_simulated=platform.settings.demo)
     market = MarketService(nodes, catalogue, clock)
     platform.provide(AgentTokens(platform.get(TokenSigner)))
     platform.provide(catalogue)
@@ -146,12 +146,13 @@ def _money(platform: Platform, clock: Clock) -> None:
 def _bookings(platform: Platform, clock: Clock) -> None:
     market, billing = platform.get(MarketService), platform.get(BillingService)
     jobs = platform.get(JobService)
-    router = Router(market, jobs, BookingCapacity(market, billing), clock)
+    checkpoints = CheckpointService(jobs, platform.provided[ObjectStore])
+    router = Router(market, jobs, BookingCapacity(market, billing), clock, StoredFootprint())
     handlers = BookingHandlers(market, billing, jobs)
     platform.provide(router)
     platform.provide(handlers)
-    platform.provide(BookingService(jobs, router, market, billing, platform.get(Statements)))
-    platform.provide(CheckpointService(jobs, platform.provided[ObjectStore]))
+    platform.provide(BookingService(jobs, router, market, billing, platform.get(Statements), checkpoints))
+    platform.provide(checkpoints)
     handlers.subscribe(platform.get(EventBus))
 
 

@@ -151,7 +151,11 @@ class CheckpointEngine:
             return RestoreResult(None)
 
     async def snapshot(self, trigger: Trigger | str, step: int | None = None) -> SnapshotResult | None:
-        """Save what the job has finished. None when nothing changed since the newest checkpoint."""
+        """Save what the job has finished. None when nothing changed since the newest checkpoint.
+
+        Before the first file is finished only the job itself may commit: an empty checkpoint on the interval would
+        promise a restore that starts from nothing.
+        """
         async with self._turn:
             known = self._known = self._known or await self._recall()
             upload = _Uploads(self._transfer, self._fence)
@@ -160,6 +164,8 @@ class CheckpointEngine:
             before = known.manifest
             if before is not None and _content(entries, chunks) == _content(before.entries, before.chunks):
                 self._known = Known(before, collected.signatures)
+                return None
+            if before is None and trigger != Trigger.JOB and all(e.kind is EntryKind.DIRECTORY for e in entries):
                 return None
             return await self._publish(entries, chunks, collected, upload, Trigger(trigger), step)
 

@@ -7,29 +7,32 @@
 Python 3.7 or newer, nothing but the standard library.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import time
+from typing import Any
 
 
 class CheckpointFailed(Exception):
     """The checkpoint was not saved; the one before it still is."""
 
 
-def checkpoint_dir(default="checkpoints"):
+def checkpoint_dir(default: str = "checkpoints") -> str:
     """The folder whose content is saved and restored (made if missing). `default` is used outside GP4U."""
     folder = os.environ.get("GP4U_CHECKPOINT_DIR") or default
     os.makedirs(folder, exist_ok=True)
     return folder
 
 
-def restored(default="checkpoints"):
+def restored(default: str = "checkpoints") -> bool:
     """Whether there is a saved state to go on from. Ask before writing into the folder."""
     folder = os.environ.get("GP4U_CHECKPOINT_DIR") or default
     return os.path.isdir(folder) and any(not name.startswith(".") for name in os.listdir(folder))
 
 
-def progress(step, total_steps=None, **metrics):
+def progress(step: int, total_steps: int | None = None, **metrics: float) -> None:
     """Tell how far the job is; metrics are numbers. Shown on the job's page. Costs one small file."""
     path = os.environ.get("GP4U_PROGRESS_FILE")
     if not path:
@@ -39,7 +42,7 @@ def progress(step, total_steps=None, **metrics):
     _rename_into_place(path, document)
 
 
-def checkpoint(step=None, wait=True, timeout_s=600.0):
+def checkpoint(step: int | None = None, wait: bool = True, timeout_s: float = 600.0) -> dict[str, Any] | None:
     """Save the checkpoint folder now; with `wait`, return when it is saved.
 
     Write nothing into the folder until this returns. Raises CheckpointFailed when it was not saved or
@@ -61,14 +64,14 @@ def checkpoint(step=None, wait=True, timeout_s=600.0):
             raise CheckpointFailed(f"no answer within {timeout_s:g} seconds")
         time.sleep(0.02)
     with open(answer_path) as file:
-        answer = json.load(file)
+        answer: dict[str, Any] = json.load(file)
     os.unlink(answer_path)
     if not answer.get("ok"):
         raise CheckpointFailed(answer.get("error", "not saved"))
     return answer
 
 
-def _rename_into_place(path, document):
+def _rename_into_place(path: str, document: dict[str, Any]) -> None:
     temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{os.getpid()}")
     with open(temporary, "w") as file:
         json.dump(document, file)

@@ -12,6 +12,7 @@ from gp4u_server.bookings import repository
 from gp4u_server.bookings.decisions import cheapest_rate
 from gp4u_server.bookings.errors import BookingNotFound
 from gp4u_server.bookings.types import BookingView
+from gp4u_server.catalyst.checkpoints.service import CheckpointService
 from gp4u_server.catalyst.jobs.service import JobService
 from gp4u_server.catalyst.jobs.views import JobView
 from gp4u_server.catalyst.routing.service import Router
@@ -31,6 +32,7 @@ class BookingService:
     market: MarketService
     billing: BillingService
     statements: Statements
+    checkpoints: CheckpointService
 
     async def submit_job(
         self, session: AsyncSession, renter_id: str, spec: JobSpec, offer_id: str | None = None
@@ -38,9 +40,11 @@ class BookingService:
         """Create a job and place it, all or nothing. Without `offer_id` a job for which nothing is free waits.
 
         Raises InsufficientFunds when the wallet does not cover the first hold at the cheapest offer that would fit,
-        UnknownModel,
-        and with `offer_id` OfferNotFound, OfferTaken, RequirementsNotMet.
+        UnknownModel, UploadNotFound for a folder that is not this renter's, and with `offer_id` OfferNotFound,
+        OfferTaken, RequirementsNotMet.
         """
+        if spec.upload_id is not None:
+            await self.checkpoints.require_job_upload(session, renter_id, spec.upload_id)
         if offer_id is not None:
             await self.market.offer(session, offer_id)
         offers = await self.market.candidates(session, spec.resources, offer_id=offer_id)

@@ -17,6 +17,8 @@ from gp4u_server.foundation.relay import OutboxPruning, OutboxRelay
 from gp4u_server.foundation.streams import Streams
 from gp4u_server.kit.clock import Clock
 from gp4u_server.kit.db import Database
+from gp4u_server.market.control import OfferRefreshLoop
+from gp4u_server.market.service import MarketService
 
 
 def control_loops(platform: Platform) -> list[ControlLoop]:
@@ -36,5 +38,6 @@ def control_loops(platform: Platform) -> list[ControlLoop]:
         ),
         MeteringLoop(database, platform.get(BillingService), jobs),
         TopUpLoop(platform.get(TopUpService)),
+        OfferRefreshLoop(database, platform.get(MarketService), clock),
         BookingSweepLoop(database, jobs, platform.get(BookingHandlers)),
     ]

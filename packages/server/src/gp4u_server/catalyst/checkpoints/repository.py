@@ -74,6 +74,11 @@ async def find_numbered(session: AsyncSession, job_id: str, epoch: int, seq: int
     return (await session.scalars(statement)).one_or_none()
 
 
+async def size_of(session: AsyncSession, checkpoint_id: str) -> int:
+    """Bytes of a checkpoint's files; 0 when there is no such checkpoint."""
+    return await session.scalar(select(Checkpoint.size_bytes).where(Checkpoint.id == checkpoint_id)) or 0
+
+
 async def newest(
     session: AsyncSession, job_id: str, limit: int, before: tuple[int, int] | None = None
 ) -> Sequence[Checkpoint]:

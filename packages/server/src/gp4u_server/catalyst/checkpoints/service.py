@@ -30,7 +30,7 @@ from gp4u_server.catalyst.checkpoints.types import (
 )
 from gp4u_server.catalyst.jobs.errors import StaleEpoch
 from gp4u_server.catalyst.jobs.service import LeasedPlacement
-from gp4u_server.catalyst.jobs.views import PlacementView
+from gp4u_server.catalyst.jobs.views import JobView, PlacementView
 from gp4u_server.kit.ids import new_id
 
 ADDRESS_TTL_S = 900
@@ -313,6 +313,17 @@ class CheckpointService:
         ):
             raise UploadNotFound("No placement of this node needs such an upload.")
         return UploadView(row.id, row.size_bytes, row.blake3), upload_key(row.renter_id, row.id)
+
+
+@dataclass(frozen=True)
+class StoredFootprint:
+    """What a node must fetch before a job can run: the router's `Footprint` port."""
+
+    async def bytes_to_fetch(self, session: AsyncSession, job: JobView) -> int:
+        """Bytes of the job's folder, as packed, and of the files of the checkpoint that it restores."""
+        upload = await repository.get_job_upload(session, job.spec.upload_id) if job.spec.upload_id else None
+        checkpoint = await repository.size_of(session, job.restore.checkpoint_id) if job.restore else 0
+        return (upload.size_bytes if upload else 0) + checkpoint
 
 
 def pack_key(job_id: str, pack_id: str) -> str:
