@@ -38,7 +38,9 @@ class Transitions:
     ) -> None:
         state = report.state
         at = await db_now(session)
-        if state in (ActualState.EXITED, ActualState.STOPPED):
+        # Not the job's own doing: its shim died and took it along, or the machine was started again.
+        shim_lost = state is ActualState.EXITED and report.reason == "shim_lost"
+        if state in (ActualState.EXITED, ActualState.STOPPED) and not shim_lost:
             if state is ActualState.EXITED:
                 verdict = decisions.after_exit(
                     facts_of(job), report.exit_code, report.signal, report.reason, report.detail
@@ -50,7 +52,7 @@ class Transitions:
             await self.node_changed(session, placement.node_id)
         elif state is ActualState.START_FAILED:
             await self.start_failed(session, job, placement, report.reason, report.detail)
-        elif state is ActualState.KILLED:
+        elif state is ActualState.KILLED or shim_lost:
             # Nobody superseded this epoch, yet the node gave the run up (say, frozen for a day): start over elsewhere.
             job.last_beat_at = job.lost_at = at
             verdict = decisions.after_lost(facts_of(job))
