@@ -15,7 +15,9 @@ def test_members_named_like_secrets_are_blank(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "secret", [new_key(), JWT, "postgresql://gp4u:canary@db/gp4u", "/api/v1/store/x?op=get&sig=abc123"]
+    "secret",
+    [new_key(), JWT, "postgresql://gp4u:canary@db/gp4u", "/api/v1/store/x?op=get&sig=abc123"],
+    ids=["api_key", "jwt", "database_url", "signed_address"],
 )
 def test_secrets_inside_texts_are_blank(secret: str) -> None:
     cleaned = redact(None, "info", {"event": f"failed with {secret} at last"})["event"]
