@@ -91,6 +91,7 @@ def settings_for(database_url: str, valkey_url: str, folder: Path) -> Settings:
         "REDIS_URL": valkey_url,
         "secrets_dir": secrets_dir,
         "object_store_dir": folder / "objects",
+        "demo": True,  # its nodes are simulated
         "heartbeat_interval_s": HEARTBEAT_S,
         "lease_ttl_s": TTL_S,
     }
@@ -234,7 +235,8 @@ class Stage:
             await agent.crash()
         for task in self._controllers:
             task.cancel()
-        await asyncio.gather(*self._controllers, return_exceptions=True)
+        if self._controllers:
+            await asyncio.wait(self._controllers, timeout=5)
         for gateway in self.gateways:
             await gateway.kill()
         await self.platform.close()
@@ -415,7 +417,8 @@ class Agent:
         """The socket breaks without a goodbye, as when the machine dies."""
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=5)
         if self._socket is not None:
             self._socket.transport.abort()
             self._socket = None
@@ -424,6 +427,7 @@ class Agent:
         """A polite goodbye."""
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=5)
         await self._socket.close(1000)
         self._socket = None

@@ -22,6 +22,7 @@ from gp4u_server.kit.ids import new_id
 log = structlog.get_logger(__name__)
 
 HANDSHAKE_S_MAX = 10.0
+STOP_S_MAX = 3.0
 GOODBYE_CODE = 1000
 
 
@@ -35,8 +36,8 @@ def create_app(hub: Hub) -> Starlette:
             yield
         finally:
             loops.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await loops
+            # Bounded, as a cancellation that meets a result can get lost on Python 3.11.
+            await asyncio.wait({loops}, timeout=STOP_S_MAX)
 
     async def agents(websocket: WebSocket) -> None:
         await _serve_agent(hub, websocket)
