@@ -23,7 +23,9 @@ class Site:
         """By the demo's own button. Ends on the page behind the sign-in."""
         await self.open("/sign-in")
         await self.page.get_by_role("button", name=f"Sign in as demo {role}").click()
-        await expect(self.page.get_by_role("button", name="Your account")).to_be_visible(timeout=PAGE_TIMEOUT_MS)
+        await expect(self.page.get_by_role("button", name="Your account")).to_be_visible(
+            timeout=PAGE_TIMEOUT_MS
+        )
 
     async def sign_in_with(self, email: str, password: str) -> None:
         await self.open("/sign-in")
@@ -76,9 +78,11 @@ class OfferRoom:
         await self.form.get_by_role("button", name=re.compile("^Book and run")).click()
         return await self._booked()
 
-    async def book_command(self, command: str, name: str = "my-job", checkpoint_path: str = "ckpt") -> "JobRoom":
+    async def book_command(
+        self, command: str, name: str = "my-job", checkpoint_path: str = "ckpt"
+    ) -> "JobRoom":
         await self.form.get_by_text("My own command").click()
-        await self.form.get_by_label("Command").fill(command)
+        await self.form.get_by_role("textbox", name="Command").fill(command)
         await self.form.get_by_label("Name", exact=True).fill(name)
         if checkpoint_path != "ckpt":
             await self.form.get_by_role("button", name="Budget, checkpoints, environment").click()

@@ -31,12 +31,19 @@ async def photograph(browser: Browser, base_url: str, folder: Path, theme: str, 
 
     async def shoot(room: str) -> None:
         await page.wait_for_timeout(700)
-        overflow = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        overflow = await page.evaluate(
+            "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
         if overflow > 0:
             problems.append(f"{room}: scrolls sideways by {overflow} px")
         await page.screenshot(path=folder / f"{room}-{name}-{theme}.png", full_page=True)
 
-    for room, path in {"landing": "/", "sign-in": "/sign-in", "sign-up": "/sign-up", "missing": "/nowhere"}.items():
+    for room, path in {
+        "landing": "/",
+        "sign-in": "/sign-in",
+        "sign-up": "/sign-up",
+        "missing": "/nowhere",
+    }.items():
         await site.open(path)
         await shoot(room)
     await site.sign_in_as("renter")
@@ -75,7 +82,7 @@ async def photograph(browser: Browser, base_url: str, folder: Path, theme: str, 
         await shoot(room)
     await context.close()
     for problem in problems:
-        print(f"{name}, {theme}: {problem}")  # noqa: T201
+        print(f"{name}, {theme}: {problem}")
 
 
 async def main() -> None:

@@ -124,9 +124,9 @@ function Balance() {
   return (
     <Link
       to="/wallet"
-      aria-label="Wallet balance"
       className="hidden rounded-md px-2 py-1.5 text-sm font-medium text-ink-2 transition-colors hover:bg-hover hover:text-ink sm:block"
     >
+      <span className="sr-only">Wallet balance </span>
       <Money micros={data.available_micros} />
     </Link>
   );

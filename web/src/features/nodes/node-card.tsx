@@ -14,6 +14,12 @@ import { formatCount, formatPercent, plural } from "@/lib/units";
 import { type Node, useRemoveNode } from "./api";
 import { LivenessBadge } from "./liveness-badge";
 
+/** Heartbeats stay in the gateway's memory; the recorded instant is that of the last change, so it says nothing now. */
+function LastHeard({ node }: { node: Node }) {
+  if (node.liveness === "online") return "now";
+  return node.last_seen_at ? <Ago at={node.last_seen_at} /> : "never";
+}
+
 /** One machine. What it is offered for is the market's matter and comes in as `offer`. */
 export function NodeCard({ node, offer }: { node: Node; offer: ReactNode }) {
   const remove = useRemoveNode();
@@ -107,7 +113,7 @@ export function NodeCard({ node, offer }: { node: Node; offer: ReactNode }) {
             note={`lost ${plural(node.losses, "time")}`}
           />
           <Stat label="Running jobs" value={formatCount(node.running_jobs)} />
-          <Stat label="Last heard" value={node.last_seen_at ? <Ago at={node.last_seen_at} /> : "never"} />
+          <Stat label="Last heard" value={<LastHeard node={node} />} />
         </dl>
       </div>
       <div className="border-t border-line px-4 py-3 sm:px-5">{offer}</div>

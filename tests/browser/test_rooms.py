@@ -1,0 +1,192 @@
+"""Each room by itself: what a visitor does there, and what it says when something is wrong."""
+
+import re
+from uuid import uuid4
+
+from playwright.async_api import expect
+
+from tests.browser.pages import OfferRoom, SearchRoom, Site
+
+
+async def _sign_up(site: Site, use: str = "Rent GPUs") -> str:
+    email = f"visitor-{uuid4().hex[:12]}@example.com"
+    await site.open("/sign-up")
+    form = site.page.get_by_role("form", name="Create an account")
+    await form.get_by_text(use, exact=True).click()
+    await form.get_by_label("E-mail").fill(email)
+    await form.get_by_label("Password").fill("a long enough pass phrase")
+    await form.get_by_role("button", name="Create account").click()
+    await expect(site.page.get_by_role("button", name="Your account")).to_be_visible()
+    return email
+
+
+async def test_search_lives_in_the_address(site: Site) -> None:
+    await site.open("/search")
+    search = SearchRoom(site)
+    await expect(search.offers.first).to_be_visible()
+    others = search.offers.filter(has_not_text="RTX 3090")
+    await expect(others.first).to_be_visible()
+    await site.page.get_by_role("complementary", name="Filters").get_by_label("RTX 3090").check()
+    await expect(site.page).to_have_url(re.compile("gpu_model=RTX_3090"))
+    await expect(others).to_have_count(0)
+    await site.page.reload()
+    await expect(
+        site.page.get_by_role("complementary", name="Filters").get_by_label("RTX 3090")
+    ).to_be_checked()
+    await site.page.go_back()
+    await expect(site.page).not_to_have_url(re.compile("gpu_model"))
+    await expect(others.first).to_be_visible()
+
+
+async def test_a_mistyped_field_offers_the_right_one(site: Site) -> None:
+    await site.open("/search")
+    search = SearchRoom(site)
+    await search.ask("pirce<=1000")
+    await expect(site.page.get_by_role("alert")).to_contain_text("pirce")
+    await site.page.get_by_role("button", name="Use price").click()
+    await expect(search.line).to_have_value("price<=1000")
+    await expect(search.offers.first).to_be_visible()
+
+
+async def test_the_query_line_completes_by_keyboard(site: Site) -> None:
+    await site.open("/search")
+    search = SearchRoom(site)
+    await search.line.press_sequentially("gpu_m")
+    await expect(site.page.get_by_role("option", name=re.compile("gpu_model="))).to_be_visible()
+    await search.line.press("ArrowDown")
+    await search.line.press("Enter")
+    await expect(search.line).to_have_value("gpu_model=")
+    await search.line.press_sequentially("3090")
+    await search.line.press("ArrowDown")
+    await search.line.press("Enter")
+    await expect(search.line).to_have_value(re.compile("^gpu_model=RTX_3090"))
+    await expect(site.page).to_have_url(re.compile("q=gpu_model"))
+
+
+async def test_an_empty_search_can_be_loosened(site: Site) -> None:
+    await site.open("/search?price_micros_max=1")
+    await expect(site.page.get_by_text("Nothing free fits this search")).to_be_visible()
+    await site.page.get_by_role("button", name="Any price").click()
+    await expect(SearchRoom(site).offers.first).to_be_visible()
+
+
+async def test_sign_up_top_up_and_an_empty_wallet(site: Site) -> None:
+    await _sign_up(site)
+    await SearchRoom(site).open_first()
+    await expect(OfferRoom(site).form.get_by_text("Your wallet is empty.")).to_be_visible()
+    await OfferRoom(site).form.get_by_role("button", name=re.compile("^Book and run")).click()
+    await expect(OfferRoom(site).form.get_by_role("alert")).to_be_visible()
+    await site.open("/wallet")
+    await site.page.get_by_role("button", name="Add money").click()
+    dialog = site.page.get_by_role("dialog")
+    await expect(dialog).to_contain_text("no real money moves")
+    await dialog.get_by_label("Amount").fill("0.5")
+    await dialog.get_by_role("button", name=re.compile("^Add")).click()
+    await expect(dialog.get_by_role("alert")).to_contain_text("Between")
+    await dialog.get_by_label("Amount").fill("12.50")
+    await dialog.get_by_role("button", name="Add $12.50").click()
+    await expect(dialog).to_be_hidden()
+    await expect(site.page.get_by_text("+$12.50")).to_be_visible()
+
+
+async def test_wrong_credentials_are_told_in_place(site: Site) -> None:
+    await site.sign_in_with("renter@gp4u.demo", "not the password")
+    await expect(site.page.get_by_role("alert")).to_be_visible()
+    await expect(site.page).to_have_url(re.compile("/sign-in"))
+
+
+async def test_a_guarded_room_leads_back_after_signing_in(site: Site) -> None:
+    await site.open("/wallet")
+    await expect(site.page).to_have_url(re.compile(r"/sign-in\?next=%2Fwallet"))
+    await site.page.get_by_role("button", name="Sign in as demo renter").click()
+    await expect(site.page).to_have_url(re.compile("/wallet$"))
+    await site.open("/nodes")
+    await expect(site.page.get_by_text("does not hold that role")).to_be_visible()
+
+
+async def test_a_session_never_reaches_scripts_and_ends_with_signing_out(site: Site) -> None:
+    await site.sign_in_as("renter")
+    stored = await site.page.evaluate(
+        "document.cookie + JSON.stringify(localStorage) + JSON.stringify(sessionStorage)"
+    )
+    cookies = await site.page.context.cookies()
+    assert cookies
+    assert all(cookie["httpOnly"] for cookie in cookies)
+    assert not any(cookie["value"] in stored for cookie in cookies)
+    await site.sign_out()
+    await site.open("/jobs")
+    await expect(site.page).to_have_url(re.compile("/sign-in"))
+
+
+async def test_an_expired_access_token_is_renewed_unseen(site: Site) -> None:
+    await site.sign_in_as("renter")
+    access = [cookie for cookie in await site.page.context.cookies() if "access" in cookie["name"]]
+    assert access
+    for cookie in access:
+        await site.page.context.clear_cookies(name=cookie["name"])
+    await site.open("/wallet")
+    await expect(site.page.get_by_text("Movements")).to_be_visible()
+    await site.page.get_by_role("button", name="Add money").click()
+    await site.page.get_by_role("dialog").get_by_role("button", name=re.compile("^Add ")).click()
+    await expect(site.page.get_by_role("dialog")).to_be_hidden()
+
+
+async def test_an_api_key_is_shown_once_and_can_be_revoked(site: Site) -> None:
+    await _sign_up(site)
+    await site.open("/settings")
+    await site.page.get_by_role("button", name="New key").click()
+    dialog = site.page.get_by_role("dialog")
+    await dialog.get_by_label("Name").fill("nightly")
+    await dialog.get_by_role("button", name="Make the key").click()
+    key = await dialog.locator("code").inner_text()
+    assert key.startswith("gp4u_")
+    await dialog.get_by_role("button", name="Done").click()
+    await expect(site.page.get_by_text("nightly")).to_be_visible()
+    assert key not in await site.page.content()
+    await site.page.get_by_role("button", name="Revoke", exact=True).click()
+    await site.page.get_by_role("button", name="Revoke the key").click()
+    await expect(site.page.get_by_text("No keys")).to_be_visible()
+
+
+async def test_an_owner_changes_a_price_where_it_stands(site: Site) -> None:
+    await site.sign_in_as("owner")
+    await site.open("/nodes")
+    card = site.page.locator("[data-node]").first
+    name = await card.get_attribute("data-node")
+    await card.get_by_role("button", name=f"Change the price of {name}").click()
+    field = card.get_by_role("textbox", name=f"Price of {name}")
+    before = await field.input_value()
+    await field.fill("nonsense")
+    await field.press("Enter")
+    await expect(card.get_by_role("alert")).to_be_visible()
+    await field.fill("0.437")
+    await field.press("Enter")
+    await expect(card).to_contain_text("$0.437")
+    await card.get_by_role("button", name=f"Change the price of {name}").click()
+    await field.fill(before)
+    await field.press("Enter")
+    await expect(field).to_be_hidden()
+
+
+async def test_adding_a_node_shows_its_command_once(site: Site) -> None:
+    await _sign_up(site, use="Earn with mine")
+    await site.open("/nodes")
+    await expect(site.page.get_by_text("No machine yet")).to_be_visible()
+    await site.page.get_by_role("button", name="Add a node").first.click()
+    dialog = site.page.get_by_role("dialog")
+    await dialog.get_by_role("button", name="Make the command").click()
+    await expect(dialog.locator("code")).to_contain_text("gp4u agent join")
+
+
+async def test_unknown_addresses_say_so(site: Site) -> None:
+    for path in ("/nowhere", "/offers/offer_unknown"):
+        await site.open(path)
+        await expect(site.page.get_by_text("There is no page here")).to_be_visible()
+
+
+async def test_going_offline_is_said_and_forgotten(site: Site) -> None:
+    await site.open("/search")
+    await site.page.context.set_offline(True)
+    await expect(site.page.get_by_text("You are offline.")).to_be_visible()
+    await site.page.context.set_offline(False)
+    await expect(site.page.get_by_text("You are offline.")).to_be_hidden()
