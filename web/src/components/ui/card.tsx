@@ -2,7 +2,12 @@ import type { ComponentProps, ReactNode } from "react";
 import { cn } from "@/lib/class-names";
 
 export function Card({ className, ...rest }: ComponentProps<"section">) {
-  return <section className={cn("rounded-lg border border-line bg-surface shadow-1", className)} {...rest} />;
+  return (
+    <section
+      className={cn("min-w-0 rounded-lg border border-line bg-surface shadow-1", className)}
+      {...rest}
+    />
+  );
 }
 
 interface CardHeaderProps {

@@ -93,7 +93,7 @@ function ReceiptCard({
               Nothing was metered: pulling, restoring and starting are free.
             </p>
           ) : (
-            <Table label="Metered intervals">
+            <Table label={`Metered intervals of ${bookingId}`}>
               <thead>
                 <tr>
                   <Th>From</Th>

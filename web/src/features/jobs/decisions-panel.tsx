@@ -53,7 +53,10 @@ export function DecisionsPanel({ jobId, refreshKey }: { jobId: string; refreshKe
               </span>
             }
           />
-          <CandidateTable candidates={decision.candidates} />
+          <CandidateTable
+            label={`Candidates of placement ${decision.epoch}`}
+            candidates={decision.candidates}
+          />
           {decision.candidates_count > decision.candidates.length ? (
             <p className="figures px-5 py-3 text-xs text-ink-3">
               {formatCount(decision.candidates.length)} of {formatCount(decision.candidates_count)} offers
@@ -78,9 +81,9 @@ const byRank = (a: Candidate, b: Candidate): number =>
   Number(a.excluded_because !== null) - Number(b.excluded_because !== null) ||
   (a.expected_cost_micros ?? 0) - (b.expected_cost_micros ?? 0);
 
-function CandidateTable({ candidates }: { candidates: readonly Candidate[] }) {
+function CandidateTable({ label, candidates }: { label: string; candidates: readonly Candidate[] }) {
   return (
-    <Table label="Candidates">
+    <Table label={label}>
       <thead>
         <tr>
           <Th>Node</Th>
