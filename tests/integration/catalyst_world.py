@@ -105,13 +105,15 @@ class Gateway:
     hub: Hub
     server: uvicorn.Server
     task: asyncio.Task[None]
+    loops: asyncio.Task[None]
     url: str
 
     async def kill(self) -> None:
         """As by kill -9: loops stop at once, sockets drop, nothing is written."""
+        self.loops.cancel()
         self.server.force_exit = True
         self.server.should_exit = True
-        await asyncio.wait({self.task}, timeout=10)
+        await asyncio.wait({self.task, self.loops}, timeout=10)
 
 
 class Stage:
@@ -134,19 +136,21 @@ class Stage:
             host="127.0.0.1",
             port=0,
             log_config=None,
+            lifespan="off",  # the hub's loops are a task of our own, so that they can be killed
             ws="websockets-sansio",
             ws_ping_interval=None,
         )
         server = uvicorn.Server(config)
         server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
         task = asyncio.create_task(server._serve())
+        loops = asyncio.create_task(hub.run())
 
         async def ready() -> bool:
             return server.started and hub.ready
 
         await until("gateway ready", ready)
         port = server.servers[0].sockets[0].getsockname()[1]
-        gateway = Gateway(hub, server, task, f"ws://127.0.0.1:{port}{AGENT_SOCKET_PATH}")
+        gateway = Gateway(hub, server, task, loops, f"ws://127.0.0.1:{port}{AGENT_SOCKET_PATH}")
         self.gateways.append(gateway)
         return gateway
 
