@@ -52,10 +52,10 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Download Checkpoint
+         * Download Restore Point
          * @description Addresses of a checkpoint of this placement's job.
          */
-        get: operations["download_checkpoint"];
+        get: operations["download_restore_point"];
         put?: never;
         post?: never;
         delete?: never;
@@ -2652,7 +2652,7 @@ export interface operations {
             };
         };
     };
-    download_checkpoint: {
+    download_restore_point: {
         parameters: {
             query: {
                 epoch: number;
