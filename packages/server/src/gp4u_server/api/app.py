@@ -7,7 +7,7 @@ from pathlib import Path
 from fastapi import APIRouter, Depends, FastAPI
 
 import gp4u_server
-from gp4u_server.api import health
+from gp4u_server.api import health, reference_pages
 from gp4u_server.api.body_limit import BodyLimit
 from gp4u_server.api.errors import install_error_documents
 from gp4u_server.api.limits import limit_requests
@@ -56,6 +56,8 @@ def create_app(platform: Platform | None = None, *, web_dist: Path = WEB_DIST) -
         # Stable names for generated clients: the endpoint functions' own.
         generate_unique_id_function=lambda route: route.name,
         responses=ERROR_RESPONSES,
+        docs_url=None,
+        redoc_url=None,
     )
     app.state.provided = platform.provided if platform else {}
     app.state.probes = platform.probes if platform else {}
@@ -70,6 +72,7 @@ def create_app(platform: Platform | None = None, *, web_dist: Path = WEB_DIST) -
         api.include_router(router)
     app.include_router(api)
     app.include_router(health.router)
+    app.include_router(reference_pages.router)
     app.include_router(WebApp(web_dist).router())
 
     https = settings is not None and settings.public_url.startswith("https://")

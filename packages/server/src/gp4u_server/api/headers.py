@@ -17,13 +17,6 @@ ALWAYS = {
 }
 OVER_HTTPS = {"Strict-Transport-Security": "max-age=31536000; includeSubDomains"}
 API_POLICY = "default-src 'none'; frame-ancestors 'none'"
-# Swagger UI and ReDoc load their programs from the network; only their own pages may.
-DOCS_POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' https://cdn.jsdelivr.net; "
-    "style-src 'self' 'unsafe-inline' https://cdn.jsdelivr.net https://fonts.googleapis.com; "
-    "font-src https://fonts.gstatic.com; img-src 'self' data: https://fastapi.tiangolo.com https://cdn.redoc.ly; "
-    "worker-src blob:; frame-ancestors 'none'"
-)
 
 
 def page_policy(inline_scripts: Iterable[str] = ()) -> str:

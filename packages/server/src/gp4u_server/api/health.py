@@ -9,6 +9,8 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 import gp4u_server
+from gp4u_server.accounts.authenticator import Authenticator
+from gp4u_server.accounts.scraping import require_scraper
 from gp4u_server.api.metrics import CONTENT_TYPE
 from gp4u_server.demo.schemas import PlatformOut
 from gp4u_server.foundation.web import provided
@@ -46,8 +48,11 @@ async def read_readiness(request: Request) -> JSONResponse:
 
 
 @router.get("/metrics", include_in_schema=False)
-async def read_metrics(request: Request) -> Response:
-    """What Prometheus scrapes."""
+async def read_metrics(
+    request: Request, authenticator: Annotated[Authenticator, Depends(provided(Authenticator))]
+) -> Response:
+    """What Prometheus scrapes, from this machine or with an admin's API key."""
+    await require_scraper(request, authenticator)
     return Response(request.app.state.metrics.render(), media_type=CONTENT_TYPE)
 
 

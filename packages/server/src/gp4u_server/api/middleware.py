@@ -17,7 +17,6 @@ log = structlog.get_logger("gp4u_server.requests")
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _QUIET = frozenset({"/health", "/readiness", "/metrics"})
-_DOCS = ("/docs", "/redoc")
 
 
 @dataclass(frozen=True)
@@ -74,10 +73,7 @@ class RequestMiddleware:
         if self.https:
             for name, value in headers.OVER_HTTPS.items():
                 answer.setdefault(name, value)
-        path: str = scope["path"]
-        answer.setdefault(
-            "Content-Security-Policy", headers.DOCS_POLICY if path.startswith(_DOCS) else headers.API_POLICY
-        )
+        answer.setdefault("Content-Security-Policy", headers.API_POLICY)
         # Whatever says nothing about caching may be private.
         answer.setdefault("Cache-Control", "no-store")
         standing = scope["state"].get("rate_limit")

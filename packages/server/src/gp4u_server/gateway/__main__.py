@@ -8,6 +8,7 @@ import uvicorn
 from gp4u_protocol.messages import FRAME_BYTES_MAX
 from starlette.applications import Starlette
 
+from gp4u_server.accounts.authenticator import Authenticator
 from gp4u_server.bootstrap import build
 from gp4u_server.catalyst.health.service import HealthService
 from gp4u_server.catalyst.jobs.service import JobService
@@ -16,6 +17,7 @@ from gp4u_server.foundation.platform import Platform
 from gp4u_server.foundation.streams import Streams
 from gp4u_server.gateway.app import create_app
 from gp4u_server.gateway.hub import Hub
+from gp4u_server.gateway.scraping import ScrapersOnly
 from gp4u_server.kit.clock import Clock
 from gp4u_server.kit.db import Database
 from gp4u_server.nodes.service import NodeService
@@ -46,6 +48,7 @@ def application(settings: Settings, address: str) -> Starlette:
     """The gateway as an ASGI app that closes what bootstrap opened."""
     platform = build(settings, process="gateway")
     app = create_app(hub_of(platform, address))
+    app.add_middleware(ScrapersOnly, authenticator=platform.get(Authenticator))
     hub_lifespan = app.router.lifespan_context
 
     @asynccontextmanager
