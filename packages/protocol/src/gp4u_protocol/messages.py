@@ -23,17 +23,32 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, field_validator
 
 PROTOCOL_VERSION = 1
 AGENT_SOCKET_PATH = "/agent/v1/connect"
 FRAME_BYTES_MAX = 1 << 20
+STEP_MAX = 1 << 53
+METRICS_MAX = 64
+METRIC_NAME_MAX = 64
+METRIC_MAX = 1e300
+DETAIL_MAX = 4_000
 
 
 class Message(BaseModel):
     """Base of every frame."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+def _storable(value: Any) -> Any:
+    """Text that JSON, PostgreSQL and a person can hold: jobs decide what ends up in it, and they may write anything."""
+    if not isinstance(value, str):
+        return value
+    return value[:DETAIL_MAX].replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+StorableText = Annotated[str, BeforeValidator(_storable)]
 
 
 # --- facts about a node ---------------------------------------------------------------------------------
@@ -120,9 +135,24 @@ class ProcessUsage(Message):
 class Progress(Message):
     """What the job itself says about its progress (see `gp4u_job.progress`)."""
 
-    step: int
-    total_steps: int | None = None
+    step: int = Field(ge=-STEP_MAX, le=STEP_MAX)
+    total_steps: int | None = Field(default=None, ge=-STEP_MAX, le=STEP_MAX)
     metrics: dict[str, float] = {}
+
+    @field_validator("metrics", mode="before")
+    @classmethod
+    def _only_finite(cls, value: Any) -> Any:
+        """A diverged loss is NaN, which JSON cannot say: such a number is left out, and never spoils a heartbeat."""
+        if not isinstance(value, dict):
+            return value
+        kept: dict[str, float] = {}
+        for name, number in value.items():
+            if len(kept) == METRICS_MAX:
+                break
+            is_number = isinstance(number, int | float) and not isinstance(number, bool)
+            if isinstance(name, str) and is_number and abs(number) <= METRIC_MAX:  # NaN is not
+                kept[_storable(name)[:METRIC_NAME_MAX]] = number
+        return kept
 
 
 class PlacementStatus(Message):
@@ -213,8 +243,10 @@ class Report(Message):
     state: ActualState
     exit_code: int | None = None
     signal: int | None = None
-    reason: str | None = Field(default=None, description="stable code, e.g. out_of_memory, disk_full")
-    detail: str | None = Field(default=None, description="a sentence for the renter")
+    reason: StorableText | None = Field(
+        default=None, description="stable code, e.g. out_of_memory, disk_full"
+    )
+    detail: StorableText | None = Field(default=None, description="a sentence for the renter")
     durations_ms: dict[str, int] = Field(
         default_factory=dict,
         description="how long fetching, restoring, starting took on the agent's own clock",
