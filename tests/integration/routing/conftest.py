@@ -11,11 +11,20 @@ from gp4u_server.kit.clock import SystemClock
 from gp4u_server.kit.db import Database
 from gp4u_server.nodes.service import NodeService
 from gp4u_server.nodes.types import Liveness
+from gp4u_server.settings import Settings
 
 from tests.integration.api.conftest import bearer, client, platform, settings, tokens_of
 from tests.integration.market_world import facts, signed
 
-__all__ = ["client", "platform", "settings"]
+__all__ = ["client", "platform", "real_settings", "settings"]
+
+real_settings = settings
+
+
+@pytest.fixture
+def settings(real_settings: Settings) -> Settings:
+    """Settings of a demo, because the nodes here are simulated."""
+    return real_settings.model_copy(update={"demo": True})
 
 
 @dataclass
