@@ -68,7 +68,7 @@ def test_what_dies_is_started_again_and_an_api_restart_is_not_seen(stack: Stack)
     def visit() -> None:
         while not finished.is_set():
             try:
-                with urllib.request.urlopen(f"{stack.url}/health", timeout=30) as response:
+                with urllib.request.urlopen(f"{stack.url}/health", timeout=60) as response:
                     assert response.status == 200
             except (OSError, AssertionError) as error:
                 failures.append(str(error))

@@ -7,7 +7,7 @@ from typing import Any
 
 from gp4u_server.embedded.program import ServerFailed
 
-RETRY_S = 10
+RETRY_S = 30
 """So long a request waits for an upstream that is being started again, before its caller sees a 502."""
 
 
