@@ -36,7 +36,8 @@ from gp4u_agent.connection import Connection
 from gp4u_agent.facts.collect import Sensors
 from gp4u_agent.http import AgentHttp
 from gp4u_agent.identity import Membership, NodeKey, StateDir
-from gp4u_agent.placement import NodeContext, Placement
+from gp4u_agent.node_context import NodeContext
+from gp4u_agent.placement import Placement
 from gp4u_agent.placement_dir import PlacementDir
 from gp4u_agent.reconcile import Phase, reconcile
 

@@ -32,7 +32,7 @@ JOIN_TIMEOUT_S = 30.0
 EXIT_FAILED, EXIT_USAGE, EXIT_REFUSED, EXIT_NOT_FOUND, EXIT_CONFLICT, EXIT_UNREACHABLE = 1, 2, 3, 4, 5, 7
 
 WHAT_TO_DO = {
-    "enrolment_token_invalid": "Ask for a new one under Nodes → Add a node, or with `gp4u nodes add`; each is good once.",
+    "enrolment_token_invalid": "Ask for a new one under Nodes → Add a node, or with `gp4u nodes enrol`; each is good once.",
     "key_in_use": "This machine has joined already. Use another --state folder for a second node.",
     "device_elsewhere": "Remove the other node first.",
     "wrong_key": "The key in the state folder is not this node's. Restore the folder, or remove the node and join again.",
@@ -322,7 +322,6 @@ async def _until_signalled(worker: Agent) -> None:
 
 
 def _agent_runs(folder: StateDir) -> bool:
-
     try:
         with open(folder.path / "agent.lock") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -9,14 +9,9 @@ refuses to start the job under a deadline that is past.
 import asyncio
 import base64
 import contextlib
-import json
 import logging
-import os
 import shutil
-import signal
-import time
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -24,52 +19,33 @@ from gp4u_protocol.lease_core import LeaseId
 from gp4u_protocol.messages import (
     ActualState,
     LogAck,
-    LogChunk,
     PlacementSpec,
     PlacementStatus,
     ProcessUsage,
-    Progress,
-    Report,
 )
 
 from gp4u_agent.checkpoint.commits import ControlFolder
-from gp4u_agent.checkpoint.engine import CheckpointEngine, NothingRestorable
-from gp4u_agent.checkpoint.http import HttpFailure
-from gp4u_agent.checkpoint.transfer import StoreUnreachable
+from gp4u_agent.checkpoint.engine import CheckpointEngine
 from gp4u_agent.checkpointing import Checkpointing
-from gp4u_agent.http import AgentHttp, StaleEpoch, with_retries
-from gp4u_agent.job_files import BadArchive, fetch
+from gp4u_agent.http import StaleEpoch, with_retries
+from gp4u_agent.job_process import end_leftovers, end_shim, job_pids, read_progress
 from gp4u_agent.log_shipping import LogShipper
+from gp4u_agent.node_context import NodeContext
 from gp4u_agent.placement_dir import PlacementDir
 from gp4u_agent.reconcile import Actual, Phase
 from gp4u_agent.reports import ReportJournal
-from gp4u_agent.runtime import cgroups, processes
-from gp4u_agent.runtime.port import Limits, Workload
+from gp4u_agent.runtime.port import Workload
 from gp4u_agent.shim_client import ShimClient, ShimGone, launch
+from gp4u_agent.starting import Durations, fetch_anew, why_not_started, workload_of
 
 PROOF_S = 0.25
 """A job counts as started when its command was executed and lived this long, or ended well before."""
 LAST_OUTPUT_S = 5.0
 UNGRANTED_END_S = 20.0
 """How long the end of a job waits for a new grant after a restart of the agent: its final checkpoint needs the key."""
-PROGRESS_BYTES_MAX = 64 << 10
 START_RETRY_S = 0.1
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class NodeContext:
-    """What all placements of an agent share."""
-
-    http: AgentHttp
-    placements_dir: Path
-    cache_dir: Path
-    inside_dir: Path
-    runtime: str
-    send: Callable[[Report | LogChunk], None]
-    deadline: Callable[[str, int], float | None]
-    changed: Callable[[], None]
 
 
 class Placement:
@@ -79,7 +55,7 @@ class Placement:
         self._context = context
         self.spec = spec
         self.lease = LeaseId(spec.placement_id, spec.epoch)
-        self.folder = PlacementDir(context.placements_dir / f"{spec.placement_id}.{spec.epoch}")
+        self.folder = PlacementDir(context.placements_dir / self._name)
         self.journal = ReportJournal.load(self.folder, spec.placement_id, spec.epoch)
         self.phase = Phase.CLAIMING
         self.claim_sent_at: float | None = None
@@ -94,7 +70,7 @@ class Placement:
         self._kill_reason: str | None = None
         self._life: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
-        self._durations_ms: dict[str, int] = {}
+        self._durations = Durations()
 
     # --- what reconciliation and the connection see -------------------------------------------------------
 
@@ -127,7 +103,7 @@ class Placement:
             epoch=self.spec.epoch,
             state=state,
             usage=usage,
-            progress=self._progress(),
+            progress=read_progress(self.folder),
         )
 
     @property
@@ -240,11 +216,11 @@ class Placement:
             self.kill("superseded")
             return
         except Exception as error:
-            reason, detail = _why_not_started(error)
+            reason, detail = why_not_started(error)
             log.warning("%s: not started, %s: %s", self.spec.placement_id, reason, detail)
             self._kill_shim(reason)
             self._report(
-                ActualState.START_FAILED, reason=reason, detail=detail, durations_ms=self._durations_ms
+                ActualState.START_FAILED, reason=reason, detail=detail, durations_ms=self._durations.ms
             )
             self._set_ended(ActualState.START_FAILED)
             return
@@ -258,24 +234,18 @@ class Placement:
         self._keep(started=False, proven=False)
         if self.spec.upload_id is not None:
             self._enter(ActualState.FETCHING)
-            with self._measured("fetching"):
-                await with_retries(self._fetch)
+            with self._durations.measured("fetching"):
+                await with_retries(lambda: fetch_anew(self._context.http, self.spec, self.folder))
         self._make_checkpointing()
         self._enter(ActualState.RESTORING)
-        with self._measured("restoring"):
+        with self._durations.measured("restoring"):
             await self._engine.restore()
 
-    async def _fetch(self) -> None:
-        assert self.spec.upload_id is not None
-        shutil.rmtree(self.folder.job)
-        self.folder.job.mkdir(mode=0o755)
-        await fetch(self._context.http, self.spec.upload_id, self.folder.job, self.spec.disk_mb << 20)
-
     async def _start_job(self) -> None:
-        with self._measured("starting"):
+        with self._durations.measured("starting"):
             self.folder.write(
                 self.folder.shim_order,
-                {"runtime": self._context.runtime, "workload": self._workload().to_json()},
+                {"runtime": self._context.runtime, "workload": self._workload.to_json()},
             )
             self._keep(started=True, proven=False)
             await launch(self.folder)
@@ -297,7 +267,7 @@ class Placement:
     def _proven(self, ended: dict[str, Any] | None) -> None:
         """It ran, or ended well at once. A command that fails at once never ran: its start costs nothing."""
         if ended is None or ended["code"] == 0:
-            self._report(ActualState.RUNNING, durations_ms=self._durations_ms)
+            self._report(ActualState.RUNNING, durations_ms=self._durations.ms)
             self.state = ActualState.RUNNING
             self._keep(started=True, proven=True)
 
@@ -369,7 +339,7 @@ class Placement:
             "exit_code": ended["code"],
             "signal": ended["signal"],
             "detail": ended["detail"],
-            "durations_ms": {} if document.get("proven") else self._durations_ms,
+            "durations_ms": {} if document.get("proven") else self._durations.ms,
         }
         if self._stop_wanted:
             self._report(ActualState.STOPPED, reason=self.spec.stop_reason or ended["reason"], **fields)
@@ -380,12 +350,7 @@ class Placement:
 
     def _shim_lost(self) -> None:
         """The shim died and took the job along, or the machine was restarted. The server decides what follows."""
-        groups = cgroups.find(self._cgroup_name)
-        groups.kill_all()
-        processes.send(groups.pids(), signal.SIGKILL)
-        if "freeze" in groups.purposes:
-            groups.thaw()
-        groups.remove()
+        end_leftovers(self._name)
         self._report(
             ActualState.EXITED,
             reason="shim_lost",
@@ -396,31 +361,17 @@ class Placement:
     # --- pieces -------------------------------------------------------------------------------------------
 
     @property
-    def _cgroup_name(self) -> str:
+    def _name(self) -> str:
+        """Of its folder, its cache and its control groups."""
         return f"{self.spec.placement_id}.{self.spec.epoch}"
 
     @property
     def _cache_dir(self) -> Path:
-        return self._context.cache_dir / f"{self.spec.placement_id}.{self.spec.epoch}"
+        return self._context.cache_dir / self._name
 
+    @property
     def _workload(self) -> Workload:
-        ids = {"GP4U_JOB_ID": self.spec.job_id, "GP4U_EPOCH": str(self.spec.epoch)}
-        return Workload(
-            name=self._cgroup_name,
-            command=self.spec.command,
-            environment={**self.spec.environment, **ids},
-            job_dir=self.folder.job,
-            control_dir=self.folder.control,
-            inside_dir=self._context.inside_dir,
-            checkpoint_path=self.spec.checkpoint_path,
-            limits=Limits(
-                memory_bytes=self.spec.memory_mb << 20,
-                disk_bytes=self.spec.disk_mb << 20,
-                cpus=self.spec.cpus,
-            ),
-            network=self.spec.network,
-            devices=list(self.spec.device_uuids),
-        )
+        return workload_of(self.spec, self._name, self.folder, self._context.inside_dir)
 
     def _make_checkpointing(self) -> None:
         if self._checkpointing is not None:
@@ -433,7 +384,7 @@ class Placement:
             self._data_key,
             self.folder.job / self.spec.checkpoint_path,
             self._cache_dir,
-            self._job_pids,
+            lambda: job_pids(self.folder),
         )
         self._checkpointing = Checkpointing(
             self._engine,
@@ -442,12 +393,6 @@ class Placement:
             on_stale=lambda: self.kill("superseded"),
             paused=lambda: self.frozen,
         )
-
-    def _job_pids(self) -> list[int]:
-        identity = self.folder.read(self.folder.shim_identity)
-        if identity is None or not self.folder.shim_alive():
-            return []
-        return [found.pid for found in processes.descendants(int(identity["pid"]))]
 
     def _deadline(self) -> float:
         deadline = self._context.deadline(self.spec.placement_id, self.spec.epoch)
@@ -462,21 +407,7 @@ class Placement:
             with contextlib.suppress(ShimGone):
                 self._shim.tell("kill", reason=reason)
                 return
-        identity = self.folder.read(self.folder.shim_identity)
-        if identity is not None and self.folder.shim_alive():
-            processes.send([int(identity["pid"])], signal.SIGKILL)
-
-    def _progress(self) -> Progress | None:
-        """What the job says of itself; it is the job's file, so it is neither followed nor believed in size."""
-        try:
-            fd = os.open(
-                self.folder.control / "progress.json",
-                os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC,
-            )
-            with os.fdopen(fd, "rb") as file:
-                return Progress.model_validate(json.loads(file.read(PROGRESS_BYTES_MAX)))
-        except (OSError, ValueError, RecursionError):
-            return None
+        end_shim(self.folder)
 
     def _report(self, state: ActualState, **fields: Any) -> None:
         self._context.send(self.journal.add(state, **fields))
@@ -499,14 +430,6 @@ class Placement:
             {"spec": self.spec.model_dump(mode="json"), "started": started, "proven": proven},
         )
 
-    @contextlib.contextmanager
-    def _measured(self, name: str) -> Any:
-        began = time.monotonic()
-        try:
-            yield
-        finally:
-            self._durations_ms[name] = round((time.monotonic() - began) * 1000)
-
     def _task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         task.add_done_callback(_complain)
@@ -516,19 +439,6 @@ class Placement:
     def _cancel(task: asyncio.Task[None] | None) -> None:
         if task is not None and task is not asyncio.current_task():
             task.cancel()
-
-
-def _why_not_started(error: Exception) -> tuple[str, str]:
-    """(stable reason, sentence for the renter). The reasons of hosts are not held against the job."""
-    if isinstance(error, BadArchive):
-        return "bad_job_folder", str(error)
-    if isinstance(error, NothingRestorable):
-        return "restore_failed", str(error)
-    if isinstance(error, HttpFailure | StoreUnreachable):
-        return "fetch_failed", f"The job's files could not be fetched: {error}"
-    if isinstance(error, ShimGone):
-        return "start_failed", str(error)
-    return "agent_error", f"{type(error).__name__}: {error}"
 
 
 def _complain(task: asyncio.Task[None]) -> None:

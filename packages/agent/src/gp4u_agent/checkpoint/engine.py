@@ -165,7 +165,11 @@ class CheckpointEngine:
             if before is not None and _content(entries, chunks) == _content(before.entries, before.chunks):
                 self._known = Known(before, collected.signatures)
                 return None
-            if before is None and trigger != Trigger.JOB and all(e.kind is EntryKind.DIRECTORY for e in entries):
+            if (
+                before is None
+                and trigger != Trigger.JOB
+                and all(e.kind is EntryKind.DIRECTORY for e in entries)
+            ):
                 return None
             return await self._publish(entries, chunks, collected, upload, Trigger(trigger), step)
 

@@ -11,6 +11,17 @@ from pathlib import Path
 
 _V1_CONTROLLERS = {"freeze": "freezer", "memory": "memory", "pids": "pids", "cpu": "cpu"}
 _V2_CONTROLLERS = {"memory": "memory", "pids": "pids", "cpu": "cpu"}
+# The file that carries each purpose, by the version of its hierarchy.
+_FILES = {
+    ("freeze", 2): "cgroup.freeze",
+    ("freeze", 1): "freezer.state",
+    ("memory", 2): "memory.max",
+    ("memory", 1): "memory.limit_in_bytes",
+    ("pids", 2): "pids.max",
+    ("pids", 1): "pids.max",
+    ("cpu", 2): "cpu.max",
+    ("cpu", 1): "cpu.cfs_quota_us",
+}
 _CPU_PERIOD_US = 100_000
 _PARENT = "gp4u"
 
@@ -97,18 +108,10 @@ class JobCgroups:
 
     def read_back(self) -> dict[str, str]:
         """The limits in force, by purpose."""
-        names = {
-            ("memory", 2): "memory.max",
-            ("memory", 1): "memory.limit_in_bytes",
-            ("pids", 2): "pids.max",
-            ("pids", 1): "pids.max",
-            ("cpu", 2): "cpu.max",
-            ("cpu", 1): "cpu.cfs_quota_us",
-        }
         return {
-            purpose: (folder / names[purpose, self.versions[purpose]]).read_text().strip()
+            purpose: (folder / _FILES[purpose, self.versions[purpose]]).read_text().strip()
             for purpose, folder in self.folders.items()
-            if (purpose, self.versions[purpose]) in names
+            if purpose != "freeze"
         }
 
     def memory_bytes(self) -> int | None:
@@ -222,17 +225,7 @@ def find(name: str) -> JobCgroups:
 
 
 def _usable(folder: Path, purpose: str, version: int) -> bool:
-    names = {
-        ("freeze", 2): "cgroup.freeze",
-        ("freeze", 1): "freezer.state",
-        ("memory", 2): "memory.max",
-        ("memory", 1): "memory.limit_in_bytes",
-        ("pids", 2): "pids.max",
-        ("pids", 1): "pids.max",
-        ("cpu", 2): "cpu.max",
-        ("cpu", 1): "cpu.cfs_quota_us",
-    }
-    return os.access(folder / names[purpose, version], os.W_OK)
+    return os.access(folder / _FILES[purpose, version], os.W_OK)
 
 
 def _key(file: Path, name: str) -> int:

@@ -16,7 +16,7 @@ import sys
 import time
 from typing import NoReturn
 
-from gp4u_agent.runtime import cgroups, processes
+from gp4u_agent.runtime import cgroups, processes, trees
 from gp4u_agent.runtime.environment import job_environment, system_path
 from gp4u_agent.runtime.port import Exit, JobPaths, Limits, Probe, StartRefused, Usage, Workload
 
@@ -107,29 +107,15 @@ class PlainProcesses:
 
     def usage(self) -> Usage:
         """See `port.Runtime`."""
-        tree = self._tree()
-        memory = self._groups.memory_bytes()
-        return Usage(
-            cpu_seconds=sum(found.cpu_seconds for found in tree),
-            memory_bytes=sum(found.memory_bytes for found in tree) if memory is None else memory,
-            processes=len(tree),
-            out_of_memory_kills=self._groups.out_of_memory_kills(),
-        )
+        return trees.usage(self._tree(), self._groups)
 
     def freeze(self) -> bool:
         """See `port.Runtime`."""
-        if "freeze" in self._groups.purposes:
-            return self._groups.freeze()
-        tree = self._tree()
-        processes.send([found.pid for found in tree if found.state not in "Tt"], signal.SIGSTOP)
-        return processes.all_stopped(self._tree())
+        return trees.freeze(self._tree, self._groups)
 
     def thaw(self) -> None:
         """See `port.Runtime`."""
-        if "freeze" in self._groups.purposes:
-            self._groups.thaw()
-        else:
-            processes.send(self.pids(), signal.SIGCONT)
+        trees.thaw(self._tree, self._groups)
 
     def terminate(self) -> None:
         """See `port.Runtime`."""

@@ -24,8 +24,9 @@ import time
 import zlib
 from pathlib import Path
 
-from gp4u_agent.runtime import cgroups, processes, seccomp
+from gp4u_agent.runtime import cgroups, processes, seccomp, trees
 from gp4u_agent.runtime.environment import job_environment, system_path
+from gp4u_agent.runtime.mounts import device_mounts, give_to, system_mounts
 from gp4u_agent.runtime.port import Exit, JobPaths, Limits, Probe, StartRefused, Usage, Workload
 
 JOB, CONTROL, INSIDE = "/job", "/run/gp4u", "/gp4u"
@@ -264,29 +265,15 @@ class Sandbox:
 
     def usage(self) -> Usage:
         """See `port.Runtime`."""
-        tree = [found for found in self._tree() if found.pid != self._first_pid]
-        memory = self._groups.memory_bytes()
-        return Usage(
-            cpu_seconds=sum(found.cpu_seconds for found in tree),
-            memory_bytes=sum(found.memory_bytes for found in tree) if memory is None else memory,
-            processes=len(tree),
-            out_of_memory_kills=self._groups.out_of_memory_kills(),
-        )
+        return trees.usage([found for found in self._tree() if found.pid != self._first_pid], self._groups)
 
     def freeze(self) -> bool:
         """See `port.Runtime`."""
-        if "freeze" in self._groups.purposes:
-            return self._groups.freeze()
-        tree = self._tree()
-        processes.send([found.pid for found in tree if found.state not in "Tt"], signal.SIGSTOP)
-        return processes.all_stopped(self._tree())
+        return trees.freeze(self._tree, self._groups)
 
     def thaw(self) -> None:
         """See `port.Runtime`."""
-        if "freeze" in self._groups.purposes:
-            self._groups.thaw()
-        else:
-            processes.send([found.pid for found in self._tree()], signal.SIGCONT)
+        trees.thaw(self._tree, self._groups)
 
     def terminate(self) -> None:
         """See `port.Runtime`."""
@@ -316,42 +303,6 @@ class Sandbox:
         if self._status_fd >= 0:
             os.close(self._status_fd)
             self._status_fd = -1
-
-
-def system_mounts() -> list[str]:
-    """The machine's programs and libraries and the agent's Python, read-only."""
-    arguments = ["--ro-bind", "/usr", "/usr"]
-    for name in ("bin", "sbin", "lib", "lib32", "lib64", "libx32"):
-        path = Path("/", name)
-        if path.is_symlink():
-            arguments += ["--symlink", os.readlink(path), str(path)]
-        elif path.is_dir():
-            arguments += ["--ro-bind", str(path), str(path)]
-    executable = Path(sys.executable).resolve().parent.parent
-    for prefix in dict.fromkeys((sys.prefix, sys.base_prefix, str(executable))):
-        if not Path(prefix).is_relative_to("/usr") and prefix != "/":
-            # bubblewrap would make the parents for root's eyes only.
-            for parent in reversed(Path(prefix).parents):
-                if str(parent) != "/":
-                    arguments += ["--perms", "0755", "--dir", str(parent)]
-            arguments += ["--ro-bind", prefix, prefix]
-    return arguments
-
-
-def device_mounts(devices: list[str]) -> list[str]:
-    """The driver's device nodes, when the job has real GPUs. CUDA_VISIBLE_DEVICES says which of them are its own."""
-    if not any(device.startswith(("GPU-", "MIG-")) for device in devices):
-        return []
-    nodes = sorted(Path("/dev").glob("nvidia*"))
-    return [word for node in nodes for word in ("--dev-bind-try", str(node), str(node))]
-
-
-def give_to(folder: Path, uid: int) -> None:
-    """Make `uid` the owner of everything in `folder`; links are not followed."""
-    os.chown(folder, uid, uid, follow_symlinks=False)
-    for base, folders, files in os.walk(folder):
-        for name in folders + files:
-            os.chown(os.path.join(base, name), uid, uid, follow_symlinks=False)
 
 
 def probe() -> Probe:

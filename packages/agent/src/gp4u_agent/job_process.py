@@ -1,0 +1,50 @@
+"""A job's processes as the agent sees them from outside: which there are, what the job says, how to end what is left."""
+
+import json
+import os
+import signal
+
+from gp4u_protocol.messages import Progress
+
+from gp4u_agent.placement_dir import PlacementDir
+from gp4u_agent.runtime import cgroups, processes
+
+PROGRESS_BYTES_MAX = 64 << 10
+
+
+def read_progress(folder: PlacementDir) -> Progress | None:
+    """What the job says of itself; it is the job's file, so it is neither followed nor believed in size."""
+    try:
+        fd = os.open(
+            folder.control / "progress.json",
+            os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC,
+        )
+        with os.fdopen(fd, "rb") as file:
+            return Progress.model_validate(json.loads(file.read(PROGRESS_BYTES_MAX)))
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def job_pids(folder: PlacementDir) -> list[int]:
+    """The processes of the job, as long as its shim lives."""
+    identity = folder.read(folder.shim_identity)
+    if identity is None or not folder.shim_alive():
+        return []
+    return [found.pid for found in processes.descendants(int(identity["pid"]))]
+
+
+def end_shim(folder: PlacementDir) -> None:
+    """SIGKILL to the shim, which takes the job along. Nothing happens when it is gone."""
+    identity = folder.read(folder.shim_identity)
+    if identity is not None and folder.shim_alive():
+        processes.send([int(identity["pid"])], signal.SIGKILL)
+
+
+def end_leftovers(name: str) -> None:
+    """End whatever still is in the control groups of the placement `name`, and remove them."""
+    groups = cgroups.find(name)
+    groups.kill_all()
+    processes.send(groups.pids(), signal.SIGKILL)
+    if "freeze" in groups.purposes:
+        groups.thaw()
+    groups.remove()

@@ -1,0 +1,23 @@
+"""What every placement of an agent is given."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from gp4u_protocol.messages import LogChunk, Report
+
+from gp4u_agent.http import AgentHttp
+
+
+@dataclass(frozen=True)
+class NodeContext:
+    """What all placements of an agent share."""
+
+    http: AgentHttp
+    placements_dir: Path
+    cache_dir: Path
+    inside_dir: Path
+    runtime: str
+    send: Callable[[Report | LogChunk], None]
+    deadline: Callable[[str, int], float | None]
+    changed: Callable[[], None]
