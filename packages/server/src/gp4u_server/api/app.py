@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, FastAPI
 import gp4u_server
 from gp4u_server.api import health, reference_pages
 from gp4u_server.api.body_limit import BodyLimit
+from gp4u_server.api.description import describe
 from gp4u_server.api.errors import install_error_documents
 from gp4u_server.api.limits import limit_requests
 from gp4u_server.api.metrics import RequestMetrics
@@ -59,6 +60,7 @@ def create_app(platform: Platform | None = None, *, web_dist: Path = WEB_DIST) -
         docs_url=None,
         redoc_url=None,
     )
+    app.openapi = lambda: describe(app)  # type: ignore[method-assign]
     app.state.provided = platform.provided if platform else {}
     app.state.probes = platform.probes if platform else {}
     app.state.metrics = RequestMetrics()
