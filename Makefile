@@ -5,6 +5,7 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 UV := UV_PYTHON_DOWNLOADS=never $(BIN)/uv
+NPM_FLAGS := --ignore-scripts --no-audit --no-fund --loglevel=error
 SERVER := packages/server/src/gp4u_server
 SOURCES := packages tests bench examples deploy
 WEB_SOURCES := $(shell find web -type f -not -path '*/node_modules/*' -not -path 'web/dist/*' 2>/dev/null)
@@ -77,7 +78,10 @@ $(VENV)/.synced: $(BIN)/python uv.lock pyproject.toml packages/*/pyproject.toml 
 
 web/node_modules/.installed: web/package-lock.json $(VENV)/.synced
 	@echo "Installing the web app's locked packages ..."
-	@deploy/with-node npm --prefix web ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@# `npm ci` refuses a lock file that was written where the registry lacks the optional packages of other platforms.
+	@# `npm install --no-save` takes the locked versions and hashes too, and adds what this platform needs beyond them.
+	@deploy/with-node npm --prefix web ci $(NPM_FLAGS) >/dev/null 2>&1 || \
+		deploy/with-node npm --prefix web install --no-save $(NPM_FLAGS)
 	@touch $@
 
 $(SERVER)/web_dist/index.html: $(WEB_SOURCES) web/node_modules/.installed
