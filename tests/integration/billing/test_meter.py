@@ -1,13 +1,15 @@
 """A booking's money from the hold to the settled bill, on a real PostgreSQL."""
 
 import asyncio
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 import pytest
 from gp4u_server.billing.errors import BookingNotFound, BudgetSpent, InsufficientFunds
 from gp4u_server.billing.events import BudgetReached, ChargePosted, FundsExhausted
 from gp4u_server.billing.types import PostingKind, Why
 from gp4u_server.kit.money import allocate, charge_for
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from tests.checks.billing import OPERATOR, OWNER, RENTER, Books, new_meter
 
@@ -260,3 +262,37 @@ async def test_unknown_bookings_are_left_alone(books: Books) -> None:
         await books.billing.ran(session, "bkg_none", books.clock.now())
         await books.billing.end(session, "bkg_none", books.clock.now())
         assert not await books.billing.settle(session, "bkg_none")
+
+
+@dataclass(frozen=True)
+class VouchedUntil:
+    """A gateway that last lived at this instant."""
+
+    at: datetime
+
+    async def confirmed_until(self, session: AsyncSession, node_id: str) -> datetime | None:
+        return self.at
+
+
+async def test_an_outage_of_the_platform_is_not_charged_and_exhausts_no_wallet(books: Books) -> None:
+    await books.fund(price(400))
+    await open_and_run(books)
+    platform_went_away = books.clock.now() + timedelta(seconds=30)
+    books.clock.advance(6 * 3600)
+    gateway = VouchedUntil(platform_went_away)
+    for _ in range(3):
+        async with books.database.transaction() as session:
+            await books.billing.post_due(session, "bkg_1", books.clock.now(), gateway)
+        books.clock.advance(60)
+    assert not any(isinstance(event, FundsExhausted) for event in books.heard)
+    async with books.database.transaction() as session:
+        receipt = await books.statements.receipt(session, "bkg_1", RENTER)
+    assert (receipt.charged_micros, receipt.refunded_micros) == (price(30), 0)
+    async with books.database.transaction() as session:
+        await books.billing.interrupted(session, "bkg_1", platform_went_away)
+        await books.billing.restored(session, "bkg_1", books.clock.now())
+    books.clock.advance(50)
+    await end(books)
+    async with books.database.transaction() as session:
+        receipt = await books.statements.receipt(session, "bkg_1", RENTER)
+    assert receipt.charged_micros - receipt.refunded_micros == price(80)

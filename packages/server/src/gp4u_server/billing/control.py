@@ -13,7 +13,7 @@ from sqlalchemy import func, select, update
 
 from gp4u_server.billing import repository
 from gp4u_server.billing.models import MeterRow
-from gp4u_server.billing.ports import JobLock
+from gp4u_server.billing.ports import JobLock, LeaseCoverage
 from gp4u_server.billing.service import BillingService
 from gp4u_server.billing.top_ups import TopUpService
 from gp4u_server.kit.db import Database
@@ -31,6 +31,7 @@ class MeteringLoop:
     database: Database
     billing: BillingService
     jobs: JobLock
+    coverage: LeaseCoverage | None = None
     name: str = "metering"
     interval_s: float = 1.0
 
@@ -51,7 +52,7 @@ class MeteringLoop:
                     if settle:
                         done += await self.billing.settle(session, booking_id)
                     else:
-                        done += await self.billing.post_due(session, booking_id, now)
+                        done += await self.billing.post_due(session, booking_id, now, self.coverage)
             except Exception:
                 log.exception("metering of %s failed", booking_id)
                 await self._put_off(booking_id, now)

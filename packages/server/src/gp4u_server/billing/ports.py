@@ -1,6 +1,7 @@
 """What billing needs from outside."""
 
 from collections.abc import Collection, Mapping
+from datetime import datetime
 from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -38,4 +39,12 @@ class JobLock(Protocol):
 
     async def lock_job(self, session: AsyncSession, job_id: str) -> None:
         """Lock the job's row until the transaction ends."""
+        ...
+
+
+class LeaseCoverage(Protocol):
+    """Until when a node's leases were renewable at all (catalyst.health has it)."""
+
+    async def confirmed_until(self, session: AsyncSession, node_id: str) -> datetime | None:
+        """When the node's gateway last proved that it lives; None when nothing is known of it."""
         ...

@@ -11,6 +11,7 @@ from gp4u_server.billing.errors import BudgetSpent, InsufficientFunds
 from gp4u_server.billing.events import BudgetReached, ChargePosted, FundsExhausted
 from gp4u_server.billing.metering import Ended, Interrupted, Posting, Ran, Restored
 from gp4u_server.billing.models import MeterRow
+from gp4u_server.billing.ports import LeaseCoverage
 from gp4u_server.billing.shares import OwnerShares
 from gp4u_server.billing.types import BillingTerms, NewMeter, PostingKind, StopReason, Why
 from gp4u_server.foundation.events import EventBus
@@ -108,10 +109,18 @@ class BillingService:
         if effects:
             await repository.change_meter(session, booking_id, next_due_at=self.clock.now())
 
-    async def post_due(self, session: AsyncSession, booking_id: str, now: datetime) -> bool:
+    async def post_due(
+        self,
+        session: AsyncSession,
+        booking_id: str,
+        now: datetime,
+        coverage: LeaseCoverage | None = None,
+    ) -> bool:
         """Post the running time of one meter that is due, fill its hold up, and say so when the money ends.
 
         Answers whether the meter was due. `now` is the database's. The caller has locked the job (`ports.JobLock`).
+        With `coverage` nothing is posted past what the node's gateway has vouched for: after an outage of ours the
+        jobs were frozen, and their time must neither be charged nor exhaust a wallet.
         """
         row = await repository.locked_meter(session, booking_id)
         if row is None or row.settled_at is not None or row.next_due_at is None or row.next_due_at > now:
@@ -119,7 +128,11 @@ class BillingService:
         meter = await repository.state_of(session, row)
         interval = meter.open_interval
         if interval is not None:
-            through = max(now - timedelta(seconds=self.terms.confirm_lag_s), interval.started_at)
+            through = now - timedelta(seconds=self.terms.confirm_lag_s)
+            vouched = await coverage.confirmed_until(session, row.node_id) if coverage else None
+            through = max(through if vouched is None else min(through, vouched), interval.started_at)
+            if vouched is not None and row.posted_through is not None:
+                through = max(through, min(row.posted_through, now))  # what was vouched for before still is
         elif meter.intervals:
             through = meter.intervals[-1].ended_at or now
         else:

@@ -36,7 +36,7 @@ def control_loops(platform: Platform) -> list[ControlLoop]:
             clock,
             AuthorityWatch(ttl_s=platform.settings.lease_ttl_s),
         ),
-        MeteringLoop(database, platform.get(BillingService), jobs),
+        MeteringLoop(database, platform.get(BillingService), jobs, platform.get(HealthService)),
         TopUpLoop(platform.get(TopUpService)),
         OfferRefreshLoop(database, platform.get(MarketService), clock),
         BookingSweepLoop(database, jobs, platform.get(BookingHandlers)),

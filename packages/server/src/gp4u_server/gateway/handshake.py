@@ -89,10 +89,12 @@ async def shake_hands(websocket: WebSocket, hub: Hub) -> Proven:
     if not hub.ready:
         raise Refusal("not_ready", "The gateway is starting or cut off; try again.", retry=True)
     gateway_id = hub.gateway_id
+    held = hub.table.session_no(hello.node_id) is not None
+    silent_s = hub.table.silent_s(hello.node_id, hub.clock.monotonic_s()) if held else None
     try:
         async with hub.database.transaction() as session:
             connected = await hub.health.node_connected(
-                session, hello.node_id, gateway_id=gateway_id, facts=hello.facts
+                session, hello.node_id, gateway_id=gateway_id, facts=hello.facts, silent_s=silent_s
             )
     except DomainError as error:
         raise Refusal(error.code, error.detail, retry=False) from error

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Protocol
 from zlib import crc32
 
@@ -84,7 +85,8 @@ class Hub:
         self.table = LeaseTable(heartbeat_interval_s, lease_ttl_s)
         self.metrics = GatewayMetrics()
         self.connections: dict[str, Connected] = {}
-        self._changes: list[asyncio.Queue[Change]] = [
+        # Each with the instant from which its `silent_s` counts on until it is written.
+        self._changes: list[asyncio.Queue[tuple[Change, float]]] = [
             asyncio.Queue(CHANGES_QUEUED_MAX) for _ in range(CHANGE_WRITERS)
         ]
         self._publishes: asyncio.Queue[Callable[[], Awaitable[object]]] = asyncio.Queue(PUBLISH_QUEUED_MAX)
@@ -127,7 +129,7 @@ class Hub:
         """Queue a change for its node's writer; changes of one node are written in order."""
         queue = self._changes[crc32(change.node_id.encode()) % CHANGE_WRITERS]
         try:
-            queue.put_nowait(change)
+            queue.put_nowait((change, self.clock.monotonic_s()))
         except asyncio.QueueFull:
             # Ten thousand unwritten changes: the database has been away for long. Forgetting the node is safe: its
             # row still names us, and the controller takes it over when we are gone for good.
@@ -169,7 +171,10 @@ class Hub:
                 await self.health.begin_authority(session, fresh, self.address)
             self.gateway_id = fresh
             log.info("authority_begun", gateway_id=fresh)
+        lapsed = self.table.lapse(self.clock.monotonic_s())
         self.table.authority_renewed(authority_until(began))
+        for change in lapsed:
+            self.write_change(change)
 
     def _begin_anew(self) -> None:
         self.gateway_id = ""
@@ -224,14 +229,15 @@ class Hub:
                 elif (connection := self.connections.get(node_id)) and held[node_id][1] != connection.version:
                     connection.wants_refresh()
 
-    async def _write_loop(self, queue: asyncio.Queue[Change]) -> None:
+    async def _write_loop(self, queue: asyncio.Queue[tuple[Change, float]]) -> None:
         while True:
-            change = await queue.get()
+            change, since = await queue.get()
             for attempt in range(1_000_000):
                 if self.table.session_no(change.node_id) not in (change.session_no, None):
                     break  # a newer session wrote, or will write, what is true now
                 try:
-                    await self._write(change)
+                    waited_s = self.clock.monotonic_s() - since
+                    await self._write(replace(change, silent_s=change.silent_s + waited_s))
                     break
                 except Exception as error:
                     self.metrics.write_failures.inc()

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from gp4u_protocol.lease import HEARTBEAT_INTERVAL_S, LEASE_TTL_S, replace_after_s
+from gp4u_protocol.lease import HEARTBEAT_INTERVAL_S, LEASE_TTL_S, freeze_after_s, replace_after_s
 from gp4u_protocol.lease_core import LeaseId
 
 SUSPECT_BEATS = 2.5
@@ -34,7 +34,10 @@ class NodeState(StrEnum):
 
 @dataclass(frozen=True)
 class Change:
-    """A node's state changed; write it. `silent_s`: since the receipt of its last beat (before it came back)."""
+    """A node's state changed; write it. `silent_s`: since the receipt of its last beat (before it came back).
+
+    ONLINE that was ONLINE: the node was there all the time, and for `silent_s` this gateway could renew nothing.
+    """
 
     node_id: str
     session_no: int
@@ -77,6 +80,17 @@ class LeaseTable:
     def has_authority(self, now: float) -> bool:
         """Whether leases may be granted and renewed at `now`."""
         return now < self._authority_until
+
+    def lapse(self, now: float) -> list[Change]:
+        """Ask when authority is about to be had again: the nodes whose jobs froze while it was gone."""
+        lapsed_s = now - self._authority_until
+        if lapsed_s <= freeze_after_s(self.ttl_s) or lapsed_s == float("inf"):
+            return []
+        return [
+            Change(node_id, node.session_no, NodeState.ONLINE, lapsed_s, NodeState.ONLINE)
+            for node_id, node in self._nodes.items()
+            if node.state is NodeState.ONLINE and node.leases
+        ]
 
     def revoke_all(self) -> list[str]:
         """Another process took our nodes over: forget everything. Returns the nodes that were held."""

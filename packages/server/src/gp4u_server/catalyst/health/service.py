@@ -46,17 +46,28 @@ class HealthService:
     # --- nodes -------------------------------------------------------------------------------------------
 
     async def node_connected(
-        self, session: AsyncSession, node_id: str, *, gateway_id: str, facts: NodeFacts
+        self,
+        session: AsyncSession,
+        node_id: str,
+        *,
+        gateway_id: str,
+        facts: NodeFacts,
+        silent_s: float | None = None,
     ) -> Connected:
-        """The node proved its key to this gateway. Raises NodeNotFound, NodeWasRemoved, FactsInvalid, …"""
+        """The node proved its key to this gateway. Raises NodeNotFound, NodeWasRemoved, FactsInvalid, …
+
+        `silent_s`: how long this very gateway has not heard of it, where an earlier session is still in its memory.
+        """
         await self.jobs.lock_on_node(session, node_id)
         unwatched_s = await self._unwatched_s(session, node_id, gateway_id)
+        if unwatched_s is None:
+            unwatched_s = silent_s  # its silence may not have been written: this session voids what waits
         session_no = await self.nodes.record_connected(
             session, node_id, gateway_id=gateway_id, facts=facts, now=await _db_now(session)
         )
         bridge_s = freeze_after_s(self.lease_ttl_s)
         if unwatched_s is not None and unwatched_s > bridge_s:
-            # Its gateway died, and nobody renewed anything for longer than a lease lasts: its jobs were frozen.
+            # Nobody renewed anything for longer than a lease lasts: its jobs were frozen.
             await self.jobs.record_lease_interrupted(session, node_id, unwatched_s)
         await self.jobs.record_lease_restored(session, node_id, bridge_s)
         return Connected(
@@ -69,6 +80,7 @@ class HealthService:
         self, session: AsyncSession, change: Change, progress: dict[str, Progress] | None = None
     ) -> bool:
         """Write one change of the lease table. False: a newer session has the node; drop it from the table."""
+        began = await _db_now(session)
         await self.jobs.lock_on_node(session, change.node_id)
         liveness = Liveness(change.state.value)
         if not await self.nodes.record_liveness(
@@ -79,13 +91,27 @@ class HealthService:
             at=await _db_now(session),
         ):
             return False
+        # Waiting for locks must not move the instant from which nothing is confirmed, and nothing is charged.
+        silent_s = change.silent_s + max(0.0, (await _db_now(session) - began).total_seconds())
+        if change.state is NodeState.ONLINE and change.was is NodeState.ONLINE:
+            # Not the node was silent: we could renew nothing, and its jobs were frozen meanwhile.
+            await self.jobs.record_lease_interrupted(session, change.node_id, silent_s, ours=True)
         if change.state is NodeState.SUSPECT:
-            await self.jobs.record_lease_interrupted(session, change.node_id, change.silent_s)
+            await self.jobs.record_lease_interrupted(session, change.node_id, silent_s)
         elif change.state is NodeState.LOST:
-            await self.jobs.record_node_lost(session, change.node_id, change.silent_s, progress)
+            await self.jobs.record_node_lost(session, change.node_id, silent_s, progress)
         else:
             await self.jobs.record_lease_restored(session, change.node_id, freeze_after_s(self.lease_ttl_s))
         return True
+
+    async def confirmed_until(self, session: AsyncSession, node_id: str) -> datetime | None:
+        """When the gateway that has the node last proved that it lives: no lease of it was renewed much later."""
+        statement = text(
+            "SELECT g.renewed_at FROM nodes n JOIN gateway_authorities g ON g.gateway_id = n.gateway_id"
+            " WHERE n.id = :id"
+        ).bindparams(id=node_id)
+        renewed_at: datetime | None = await session.scalar(statement)
+        return renewed_at
 
     async def node_left(self, session: AsyncSession, node_id: str, session_no: int) -> bool:
         """The node said goodbye with nothing running."""

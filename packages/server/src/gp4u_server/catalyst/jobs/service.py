@@ -391,8 +391,13 @@ class JobService:
         """Lock what lives on a node. Take this before the node's own row: jobs, placements, node is the lock order."""
         await self._lock_live_on_node(session, node_id)
 
-    async def record_lease_interrupted(self, session: AsyncSession, node_id: str, silent_s: float) -> None:
-        """The node's beats went missing `silent_s` ago: its running time is confirmed only until then."""
+    async def record_lease_interrupted(
+        self, session: AsyncSession, node_id: str, silent_s: float, *, ours: bool = False
+    ) -> None:
+        """The node's beats went missing `silent_s` ago: its running time is confirmed only until then.
+
+        `ours`: the node did nothing wrong, the platform could confirm nothing.
+        """
         now = await db_now(session)
         for job, placement in await self._lock_live_on_node(session, node_id):
             if placement.interrupted_at is not None or placement.claimed_at is None:
@@ -407,7 +412,9 @@ class JobService:
                 session,
                 job,
                 EventKind.NODE_SUSPECT,
-                f"{placement.node_name} does not answer",
+                "The platform could not confirm the lease"
+                if ours
+                else f"{placement.node_name} does not answer",
                 epoch=placement.epoch,
                 ms=int(silent_s * 1000),
                 node_name=placement.node_name,

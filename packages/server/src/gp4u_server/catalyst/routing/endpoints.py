@@ -25,7 +25,7 @@ async def list_decisions(
     """Why the job runs where it runs: every decision with every candidate's numbers, newest first."""
     job = await jobs.get(session, job_id)
     if job.renter_id != user.user_id and not user.is_admin:
-        raise JobNotFound("There is no such job of yours.")
+        raise JobNotFound(f"There is no job {job_id} among yours.")
     return [
         DecisionOut(
             id=row.id,

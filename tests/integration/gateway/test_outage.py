@@ -1,0 +1,87 @@
+"""The database is away for longer than a gateway's authority: jobs freeze, nobody moves, nobody pays for it."""
+
+import asyncio
+
+from gp4u_server.billing.control import MeteringLoop
+from gp4u_server.controller.loops import control_loops
+from sqlalchemy import text
+
+from tests.integration.catalyst_world import TTL_S, Stage, until
+
+
+async def test_h23_time_frozen_by_an_outage_of_ours_is_not_on_the_bill(stage: Stage) -> None:
+    gateway = await stage.start_gateway()
+    agent = await stage.node("alpha")
+    await agent.connect(gateway)
+    job_id = await stage.submit(await stage.renter())
+    spec = await agent.only_placement()
+    await stage.until_state(job_id, "running")
+    table, clock = gateway.hub.table, gateway.hub.clock
+
+    async def frozen() -> bool:
+        deadline = agent.lease.deadline(spec.placement_id, spec.epoch)
+        return deadline is not None and clock.monotonic_s() > deadline + TTL_S
+
+    async with stage.database.transaction() as stuck:
+        await stuck.execute(text("LOCK TABLE gateway_authorities IN ACCESS EXCLUSIVE MODE"))
+        await until("the lease has run out for a while", frozen)
+        assert not table.has_authority(clock.monotonic_s())
+
+    async def back() -> bool:
+        return "node_back" in await stage.kinds(job_id)
+
+    await until("on the timeline", back)
+    job = await stage.job(job_id)
+    assert (job.state.value, job.placements_count) == ("running", 1)
+    assert "The platform could not confirm the lease" in [
+        event.title for event in await stage.timeline(job_id)
+    ]
+    frozen_s = await stage.scalar(
+        "SELECT extract(epoch FROM b.started_at - a.ended_at) FROM usage_intervals a, usage_intervals b"
+        " WHERE a.job_id = :job AND b.job_id = :job AND a.seq = 0 AND b.seq = 1",
+        job=job_id,
+    )
+    assert frozen_s > TTL_S
+
+
+async def test_a_change_that_waited_for_the_database_is_dated_from_when_it_happened(stage: Stage) -> None:
+    gateway = await stage.start_gateway()
+    agent = await stage.node("alpha")
+    await agent.connect(gateway)
+    job_id = await stage.submit(await stage.renter())
+    await agent.only_placement()
+    await stage.until_state(job_id, "running")
+    async with stage.database.transaction() as stuck:
+        await stuck.execute(text("SELECT 1 FROM nodes WHERE id = :id FOR UPDATE"), {"id": agent.node_id})
+        silent_at = await stuck.scalar(text("SELECT clock_timestamp()"))
+        agent.beating = False
+        await until("suspect", lambda: _is(gateway.hub.table.state(agent.node_id), "suspect"))
+        await asyncio.sleep(3.0)  # the write waits; how long is what is measured here
+    ended_at = None
+
+    async def interrupted() -> bool:
+        nonlocal ended_at
+        ended_at = await stage.scalar("SELECT ended_at FROM usage_intervals WHERE job_id = :job", job=job_id)
+        return ended_at is not None
+
+    await until("the interval is closed", interrupted)
+    assert (ended_at - silent_at).total_seconds() < 1.0
+
+
+async def _is(state: object, wanted: str) -> bool:
+    return state == wanted
+
+
+async def test_metering_knows_until_when_a_gateway_vouched(stage: Stage) -> None:
+    gateway = await stage.start_gateway()
+    agent = await stage.node("alpha")
+    await agent.connect(gateway)
+    loop = next(loop for loop in control_loops(stage.platform) if isinstance(loop, MeteringLoop))
+    assert loop.coverage is not None
+    async with stage.database.transaction() as session:
+        known = await loop.coverage.confirmed_until(session, agent.node_id)
+        renewed_at = await session.scalar(
+            text("SELECT renewed_at FROM gateway_authorities WHERE gateway_id = :id"),
+            {"id": gateway.hub.gateway_id},
+        )
+    assert known == renewed_at is not None
