@@ -7,25 +7,31 @@
         job.wait()
         print(job.log())
 
-Importing this package is cheap; the HTTP client is loaded with the first attribute.
+`AsyncClient` is the same for programs with an event loop. Importing this package is cheap; the HTTP client is loaded
+with the first attribute.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gp4u.api import ApiError
+    from gp4u.async_sdk import AsyncClient, AsyncJob
     from gp4u.sdk import Client, Job
+    from gp4u.wire import ApiError
 
-__all__ = ["ApiError", "Client", "Job"]
+__all__ = ["ApiError", "AsyncClient", "AsyncJob", "Client", "Job"]
+
+# Loaded when first asked for: that keeps `gp4u --help` quick.
+_HOMES = {
+    "ApiError": "gp4u.wire",
+    "AsyncClient": "gp4u.async_sdk",
+    "AsyncJob": "gp4u.async_sdk",
+    "Client": "gp4u.sdk",
+    "Job": "gp4u.sdk",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in {"Client", "Job"}:
-        from gp4u import sdk  # noqa: PLC0415  keeps `gp4u --help` quick
-
-        return getattr(sdk, name)
-    if name == "ApiError":
-        from gp4u.api import ApiError  # noqa: PLC0415
-
-        return ApiError
-    raise AttributeError(name)
+    if name not in _HOMES:
+        raise AttributeError(name)
+    return getattr(import_module(_HOMES[name]), name)

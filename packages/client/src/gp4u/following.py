@@ -1,25 +1,63 @@
-"""Following a job live: server-sent events with reconnection, and a plain listing when the stream is unavailable."""
+"""Following a job live: server-sent events, taken up again where a broken connection stopped."""
 
+import asyncio
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import httpx2
 
-from gp4u.api import ApiClient, ApiError
+from gp4u.api import ApiClient
+from gp4u.async_api import AsyncApiClient
+from gp4u.wire import ApiError, ServerEvent
 
 FINAL_STATES = frozenset({"done", "failed", "stopped"})
 RECONNECT_S = 0.5
+FAILURES_MAX = 60
+Kind = Literal["job", "timeline", "log", "metrics"]
+_KINDS = frozenset({"job", "timeline", "log", "metrics"})
 
 
 @dataclass(frozen=True)
 class Update:
     """One thing that happened: a `job` document, a `timeline` entry, `metrics`, or a piece of the `log`."""
 
-    kind: Literal["job", "timeline", "log", "metrics"]
+    kind: Kind
     data: dict[str, Any]
+
+
+class Position:
+    """How far a job was followed: where the next connection starts, and when to give up."""
+
+    def __init__(self, job_id: str, log_offset: int) -> None:
+        self.path = f"/jobs/{job_id}/stream"
+        self.last_event_id = "0"
+        self.log_offset = log_offset
+        self._failures = 0
+
+    def take(self, event: ServerEvent) -> Update | None:
+        """What the event tells, None for one of a kind that is not known here."""
+        self._failures = 0
+        if event.event not in _KINDS:
+            return None
+        data = json.loads(event.data)
+        if event.event == "timeline":
+            self.last_event_id = str(data["id"])
+        elif event.event == "log":
+            self.log_offset = data["next_offset"]
+        return Update(cast("Kind", event.event), data)
+
+    def broken(self, error: httpx2.TransportError | ApiError) -> bool:
+        """Count a broken connection; True when only new tokens can help. Raises `error` when it is for good."""
+        signed_out = isinstance(error, ApiError) and error.status == 401
+        if isinstance(error, ApiError) and not signed_out and error.status not in {0, 502, 503}:
+            raise error
+        self._failures += 1
+        if self._failures > FAILURES_MAX:
+            raise error
+        return signed_out
 
 
 def follow(api: ApiClient, job_id: str, *, log_offset: int = 0) -> Iterator[Update]:
@@ -28,32 +66,37 @@ def follow(api: ApiClient, job_id: str, *, log_offset: int = 0) -> Iterator[Upda
     A broken connection is taken up again where it stopped: nothing is shown twice or left out. Raises ApiError
     when the job does not exist or the server stays away.
     """
-    last_event_id = "0"
-    failures = 0
+    at = Position(job_id, log_offset)
     while True:
         try:
-            with api.stream(
-                f"/jobs/{job_id}/stream", last_event_id=last_event_id, log_offset=log_offset
-            ) as events:
+            with api.stream(at.path, last_event_id=at.last_event_id, log_offset=at.log_offset) as events:
                 for event in events:
-                    failures = 0
                     if event.event == "end":
                         return
-                    if event.event not in {"job", "timeline", "log", "metrics"}:
-                        continue
-                    data = json.loads(event.data)
-                    if event.event == "timeline":
-                        last_event_id = str(data["id"])
-                    elif event.event == "log":
-                        log_offset = data["next_offset"]
-                    yield Update(event.event, data)  # type: ignore[arg-type]
+                    update = at.take(event)
+                    if update is not None:
+                        yield update
         except (httpx2.TransportError, ApiError) as error:
-            if isinstance(error, ApiError):
-                if error.status == 401:
-                    api.get(f"/jobs/{job_id}")  # rotates the tokens, or raises for good
-                elif error.status not in {0, 502, 503}:
-                    raise
-            failures += 1
-            if failures > 60:
-                raise
+            if at.broken(error):
+                api.get(f"/jobs/{job_id}")  # rotates the tokens, or raises for good
         time.sleep(RECONNECT_S)
+
+
+async def follow_async(api: AsyncApiClient, job_id: str, *, log_offset: int = 0) -> AsyncIterator[Update]:
+    """`follow` for programs with an event loop."""
+    at = Position(job_id, log_offset)
+    while True:
+        try:
+            async with api.stream(
+                at.path, last_event_id=at.last_event_id, log_offset=at.log_offset
+            ) as events:
+                async for event in events:
+                    if event.event == "end":
+                        return
+                    update = at.take(event)
+                    if update is not None:
+                        yield update
+        except (httpx2.TransportError, ApiError) as error:
+            if at.broken(error):
+                await api.get(f"/jobs/{job_id}")
+        await asyncio.sleep(RECONNECT_S)

@@ -33,7 +33,9 @@ _EXIT_BY_STATUS = {
 }
 
 # Rich reads NO_COLOR, FORCE_COLOR and TERM itself. Into a pipe nothing is cut to a width.
-console = Console(highlight=False, width=None if sys.stdout.isatty() else 400, soft_wrap=not sys.stdout.isatty())
+console = Console(
+    highlight=False, width=None if sys.stdout.isatty() else 400, soft_wrap=not sys.stdout.isatty()
+)
 errors = Console(stderr=True, highlight=False)
 
 Function = TypeVar("Function", bound=Callable[..., Any])

@@ -1,34 +1,23 @@
-"""The Python SDK: the same nouns and verbs as the command and the API."""
+"""The Python SDK: the same nouns and verbs as the command and the API. `gp4u.async_sdk` is its twin."""
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from gp4u_protocol.job_file import read_job_file
-from gp4u_protocol.job_spec import Budget, CheckpointRule, JobSpec, Protection, Resources
 
 from gp4u.api import ApiClient
-from gp4u.config import Credentials
-from gp4u.following import FINAL_STATES, Update, follow
+from gp4u.following import Update, follow
+from gp4u.handles import JobHandle, JobOptions, credentials_for, spec_of
 from gp4u.submission import submit
 
 
-class Job:
-    """A handle on one job. `data` is the newest document that was read (see GET /jobs/{id})."""
+class Job(JobHandle):
+    """A handle on one job."""
 
     def __init__(self, api: ApiClient, data: dict[str, Any]) -> None:
         self._api = api
         self.data = data
-
-    @property
-    def id(self) -> str:
-        """The job's id."""
-        return str(self.data["id"])
-
-    @property
-    def state(self) -> str:
-        """The state as of the last read."""
-        return str(self.data["state"])
 
     def refresh(self) -> "Job":
         """Read the job again."""
@@ -41,7 +30,7 @@ class Job:
 
     def wait(self) -> "Job":
         """Return when the job has ended."""
-        if self.state not in FINAL_STATES:
+        if not self.has_ended:
             for _ in self.updates():
                 pass
         return self.refresh()
@@ -81,8 +70,7 @@ class Client:
     """
 
     def __init__(self, url: str | None = None, api_key: str | None = None) -> None:
-        credentials = Credentials(url=url or Credentials.url, api_key=api_key) if url or api_key else None
-        self.api = ApiClient(credentials)
+        self.api = ApiClient(credentials_for(url, api_key))
 
     def __enter__(self) -> "Client":
         return self
@@ -102,29 +90,12 @@ class Client:
         self,
         command: str,
         *,
-        name: str = "job",
         files: str | Path | None = None,
-        environment: dict[str, str] | None = None,
-        gpus: int = 1,
-        vram_gb_min: int = 0,
-        gpu_models: list[str] | None = None,
-        checkpoint_path: str = "checkpoints",
-        checkpoint_every_s: int = 60,
-        per_hour_micros_max: int | None = None,
-        total_micros_max: int | None = None,
-        protection: str = "catalyst",
         offer_id: str | None = None,
+        **options: Unpack[JobOptions],
     ) -> Job:
         """Submit a job. Raises ApiError, or pydantic.ValidationError for impossible values."""
-        spec = JobSpec(
-            name=name,
-            command=command,
-            environment=environment or {},
-            resources=Resources(gpus=gpus, vram_gb_min=vram_gb_min, gpu_models=gpu_models or []),
-            checkpoint=CheckpointRule(path=checkpoint_path, every_s=checkpoint_every_s),
-            budget=Budget(per_hour_micros_max=per_hour_micros_max, total_micros_max=total_micros_max),
-            protection=Protection(protection),
-        )
+        spec = spec_of(command, **options)
         return Job(self.api, submit(self.api, spec, files=Path(files) if files else None, offer_id=offer_id))
 
     def run_file(self, path: str | Path) -> Job:
