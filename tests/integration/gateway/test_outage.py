@@ -1,12 +1,17 @@
 """The database is away for longer than a gateway's authority: jobs freeze, nobody moves, nobody pays for it."""
 
 import asyncio
+from contextlib import AsyncExitStack
 
+import pytest
+from gp4u_protocol.messages import PlacementSpec
 from gp4u_server.billing.control import MeteringLoop
+from gp4u_server.catalyst.health.authority import AUTHORITY_WINDOW_S
+from gp4u_server.catalyst.jobs.schemas import JobOut
 from gp4u_server.controller.loops import control_loops
 from sqlalchemy import text
 
-from tests.integration.catalyst_world import TTL_S, Stage, until
+from tests.integration.catalyst_world import TTL_S, Agent, Refused401, Stage, until
 
 
 async def test_h23_time_frozen_by_an_outage_of_ours_is_not_on_the_bill(stage: Stage) -> None:
@@ -85,3 +90,60 @@ async def test_metering_knows_until_when_a_gateway_vouched(stage: Stage) -> None
             {"id": gateway.hub.gateway_id},
         )
     assert known == renewed_at is not None
+
+
+async def test_h23_a_used_up_pool_does_not_cost_the_gateway_its_authority(stage: Stage) -> None:
+    gateway = await stage.start_gateway()
+    table = gateway.hub.table
+    async with AsyncExitStack() as hoard:
+        for _ in range(20):
+            await hoard.enter_async_context(stage.database.engine.connect())
+        used_up_at = gateway.hub.clock.monotonic_s()
+
+        async def renewed() -> bool:
+            return table.has_authority(used_up_at + AUTHORITY_WINDOW_S)
+
+        await until("authority beyond what was had before", renewed, patience_s=2 * AUTHORITY_WINDOW_S)
+
+
+async def test_h2_no_claim_between_a_loss_and_its_write(stage: Stage) -> None:
+    gateway = await stage.start_gateway()
+    stage.start_controller()
+    first, second = await stage.node("alpha", price=400_000), await stage.node("beta", price=900_000)
+    first.auto_claim = False
+    await first.connect(gateway)
+    await second.connect(gateway)
+    job_id = await stage.submit(await stage.renter())
+    offered = await until("offered", lambda: _offer(first))
+    async with stage.database.transaction() as stuck:
+        await stuck.execute(text("SELECT 1 FROM nodes WHERE id = :id FOR UPDATE"), {"id": first.node_id})
+        first.beating = False
+        await until("lost", lambda: _is(gateway.hub.table.state(first.node_id), "lost"))
+        first.beating = True  # the link was bad for a moment; the loss is not written yet
+        await until("heard again", lambda: _is(gateway.hub.table.state(first.node_id), "online"))
+        await first.claim(offered)
+        acks = len(first.acks)
+        await until("some beats later", lambda: _is(len(first.acks) > acks + 3, True))
+    resumed = await until("running on beta", lambda: _on(stage, job_id, "beta"))
+    assert resumed.placement.epoch == offered.epoch + 1
+    assert first.granted == {}
+
+
+async def _offer(agent: Agent) -> PlacementSpec | None:
+    return agent.desired.placements[0] if agent.desired and agent.desired.placements else None
+
+
+async def _on(stage: Stage, job_id: str, name: str) -> JobOut | None:
+    job = await stage.job(job_id)
+    running = job.state.value == "running" and job.placement is not None
+    return job if running and job.placement and job.placement.node_name == name else None
+
+
+async def test_an_agent_whose_handshakes_overtook_each_other_may_dial_again(stage: Stage) -> None:
+    gateway = await stage.start_gateway()
+    agent = await stage.node("alpha")
+    gateway.hub.table.opened(agent.node_id, "ses_newer", 99, [], gateway.hub.clock.monotonic_s())
+    with pytest.raises(Refused401) as refused:
+        await agent.connect(gateway)
+    assert refused.value.message.code == "superseded"
+    assert refused.value.message.retry

@@ -19,7 +19,7 @@ from gp4u_server.gateway.app import create_app
 from gp4u_server.gateway.hub import Hub
 from gp4u_server.gateway.scraping import ScrapersOnly
 from gp4u_server.kit.clock import Clock
-from gp4u_server.kit.db import Database
+from gp4u_server.kit.db import Database, connect
 from gp4u_server.nodes.service import NodeService
 from gp4u_server.nodes.tokens import AgentTokens
 from gp4u_server.settings import Settings
@@ -30,6 +30,8 @@ GRACE_S = 3
 def hub_of(platform: Platform, address: str) -> Hub:
     """The hub on the services that bootstrap provided."""
     settings = platform.settings
+    authority = connect(settings.database_url, pool_size=1, application_name="gp4u-gateway-authority")
+    platform.closers.append(authority.close)
     return Hub(
         database=platform.get(Database),
         nodes=platform.get(NodeService),
@@ -41,6 +43,7 @@ def hub_of(platform: Platform, address: str) -> Hub:
         heartbeat_interval_s=settings.heartbeat_interval_s,
         lease_ttl_s=settings.lease_ttl_s,
         address=address,
+        authority_database=authority,
     )
 
 

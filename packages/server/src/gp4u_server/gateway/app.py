@@ -86,8 +86,9 @@ async def _serve_session(hub: Hub, websocket: WebSocket, proven: Proven) -> None
     node_id, number = proven.node_id, proven.connected.session_no
     held = hub.table.session_no(node_id)
     if held is not None and held > number:
+        # Two handshakes of one agent may overtake each other, and the newer one may have been given up: it dials again.
         await _reject(
-            websocket, Refusal("superseded", "A newer connection of this node is served.", retry=False)
+            websocket, Refusal("superseded", "A newer connection of this node is served.", retry=True)
         )
         return
     connection = Connection(hub, websocket, proven, new_id("ses"))

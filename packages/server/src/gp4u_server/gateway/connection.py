@@ -161,7 +161,7 @@ class Connection:
             if isinstance(message, Heartbeat):
                 self._heartbeat(message, now)
             elif isinstance(message, Claim):
-                if self.hub.table.claim_received(self.node_id, self.session_id, now):
+                if self.hub.claim_received(self.node_id, self.session_id):
                     self._enqueue(message)
             elif isinstance(message, Report | LogChunk):
                 self._enqueue(message)

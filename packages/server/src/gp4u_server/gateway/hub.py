@@ -70,8 +70,11 @@ class Hub:
         heartbeat_interval_s: float,
         lease_ttl_s: float,
         address: str = "",
+        authority_database: Database | None = None,
     ) -> None:
         self.database = database
+        # Agents' messages may use every connection of the pool for long; the right to renew leases must not wait there.
+        self._authority_database = authority_database or database
         self.nodes = nodes
         self.jobs = jobs
         self.health = health
@@ -89,6 +92,8 @@ class Hub:
         self._changes: list[asyncio.Queue[tuple[Change, float]]] = [
             asyncio.Queue(CHANGES_QUEUED_MAX) for _ in range(CHANGE_WRITERS)
         ]
+        # (node, session number) of losses that are declared here and not in the database yet.
+        self._losses_unwritten: set[tuple[str, int]] = set()
         self._publishes: asyncio.Queue[Callable[[], Awaitable[object]]] = asyncio.Queue(PUBLISH_QUEUED_MAX)
         # Of nodes whose socket is gone already, until their loss is written.
         self._last_progress: dict[str, dict[str, Progress]] = {}
@@ -128,6 +133,8 @@ class Hub:
     def write_change(self, change: Change) -> None:
         """Queue a change for its node's writer; changes of one node are written in order."""
         queue = self._changes[crc32(change.node_id.encode()) % CHANGE_WRITERS]
+        if change.state is NodeState.LOST:
+            self._losses_unwritten.add((change.node_id, change.session_no))
         try:
             queue.put_nowait((change, self.clock.monotonic_s()))
         except asyncio.QueueFull:
@@ -135,6 +142,16 @@ class Hub:
             # row still names us, and the controller takes it over when we are gone for good.
             log.error("changes_overflow", node_id=change.node_id, state=change.state)
             self.metrics.dropped.labels(kind="change").inc()
+
+    def claim_received(self, node_id: str, session_id: str) -> bool:
+        """A claim came in; whether it may be passed on to the database.
+
+        Not between a loss and its write: the database would still accept it, the write would then end the placement
+        and move the job, and the lease just granted would run on beside it.
+        """
+        number = self.table.session_no(node_id)
+        received = self.table.claim_received(node_id, session_id, self.clock.monotonic_s())
+        return received and (node_id, number) not in self._losses_unwritten
 
     def publish(self, action: Callable[[], Awaitable[object]]) -> None:
         """Do something with Valkey soon; dropped when too much waits."""
@@ -160,14 +177,14 @@ class Hub:
 
     async def _renew_authority(self, began: float) -> None:
         if self.gateway_id:
-            async with self.database.transaction() as session:
+            async with self._authority_database.transaction() as session:
                 renewed = await self.health.renew_authority(session, self.gateway_id)
             if not renewed:
                 log.error("authority_taken_over", gateway_id=self.gateway_id)
                 self._begin_anew()
         if not self.gateway_id:
             fresh = new_id("gw")
-            async with self.database.transaction() as session:
+            async with self._authority_database.transaction() as session:
                 await self.health.begin_authority(session, fresh, self.address)
             self.gateway_id = fresh
             log.info("authority_begun", gateway_id=fresh)
@@ -232,6 +249,7 @@ class Hub:
     async def _write_loop(self, queue: asyncio.Queue[tuple[Change, float]]) -> None:
         while True:
             change, since = await queue.get()
+            loss = (change.node_id, change.session_no) if change.state is NodeState.LOST else None
             for attempt in range(1_000_000):
                 if self.table.session_no(change.node_id) not in (change.session_no, None):
                     break  # a newer session wrote, or will write, what is true now
@@ -243,6 +261,8 @@ class Hub:
                     self.metrics.write_failures.inc()
                     log.warning("change_not_written", node_id=change.node_id, error=str(error))
                     await asyncio.sleep(WRITE_RETRY_S[min(attempt, len(WRITE_RETRY_S) - 1)])
+            if loss is not None:
+                self._losses_unwritten.discard(loss)
 
     async def _write(self, change: Change) -> None:
         connection = self.connections.get(change.node_id)
