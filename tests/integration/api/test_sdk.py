@@ -26,8 +26,12 @@ async def test_search_wallet_jobs_and_errors(client: httpx2.AsyncClient, platfor
             await gp4u.search("gpu_modle=RTX_4090")
         assert (refused.value.status, refused.value.code) == (422, "unknown_field")
         assert refused.value.document["suggestion"] == "gpu_model"
+        with pytest.raises(ApiError) as poor:
+            await gp4u.run("true")
+        assert (poor.value.status, poor.value.code) == (402, "insufficient_funds")
+        await gp4u.api.post("/wallet/top-ups", {"amount_micros": 5_000_000})
         # Nothing is free, so it waits, unbilled; that is the job's first state all the same.
         job = await gp4u.run("true", name="waits")
-        assert [event["kind"] for event in await job.timeline()][0] == "queued"
+        assert (await job.timeline())[0]["kind"] == "queued"
         assert [found.id for found in await gp4u.jobs()] == [job.id]
         assert (await job.stop()).has_ended
