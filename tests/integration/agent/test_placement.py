@@ -159,3 +159,12 @@ async def test_progress_and_usage_ride_on_the_heartbeat(peer: Peer, node: AgentP
     assert (progress.step, progress.total_steps, progress.metrics) == (7, 9, {"loss": 0.5})
     assert peer.hellos[0].facts.simulated
     assert peer.hellos[0].facts.devices[0].model == "RTX_4090"
+
+
+async def test_h27_poison_message_a_request_that_cannot_be_answered_does_not_hide_the_jobs_end(
+    peer: Peer, node: AgentProcess
+) -> None:
+    command = "cd $GP4U_CONTROL_DIR; mkdir .commit-x.answer; echo '[]' > commit-x.request; sleep 0.5"
+    await peer.want(spec(command))
+    report = await peer.until(lambda: peer.report("pl_1", ActualState.EXITED), "the job's end is told")
+    assert report.exit_code == 0

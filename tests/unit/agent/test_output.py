@@ -101,3 +101,13 @@ async def test_shipping_gives_up_in_time_when_nobody_answers(tmp_path: Path) -> 
     OutputLog(folder.log).append(b"hello\n")
     shipper = LogShipper(folder, "p", 1, lambda _: None)
     assert not await asyncio.wait_for(shipper.finish(0.05), 2)
+
+
+async def test_h28_a_disk_that_takes_nothing_does_not_stop_the_output(tmp_path: Path) -> None:
+    (tmp_path / "log.new").mkdir()  # every note of how far we are fails
+    folder = PlacementDir(tmp_path)
+    OutputLog(folder.log).append(b"hello\n")
+    gateway = Gateway()
+    gateway.shipper = LogShipper(folder, "p", 1, gateway.take)
+    assert await gateway.shipper.finish(5)
+    assert gateway.text == b"hello\n"

@@ -41,3 +41,11 @@ def test_a_long_outage_stays_bounded_and_keeps_the_first_and_the_last(tmp_path: 
 def test_a_damaged_journal_file_is_taken_for_an_empty_one(tmp_path: Path) -> None:
     (tmp_path / "reports.json").write_text('{"next_seq": 4, "pend')
     assert ReportJournal.load(PlacementDir(tmp_path), "p", 1).pending == []
+
+
+def test_h28_a_disk_that_takes_nothing_does_not_keep_a_report_from_being_sent(tmp_path: Path) -> None:
+    (tmp_path / "reports.new").mkdir()  # every write fails
+    journal = ReportJournal.load(PlacementDir(tmp_path), "p", 1)
+    assert journal.add(ActualState.EXITED, exit_code=0) in journal.pending
+    journal.acknowledge(1)
+    assert journal.end_acknowledged

@@ -1,6 +1,7 @@
 """Output of one job on its way to the gateway: by offset, one chunk in flight, re-sent until acknowledged."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 from gp4u_protocol.messages import LogAck, LogChunk
@@ -57,7 +58,10 @@ class LogShipper:
     async def _ship_one(self) -> bool:
         """Send the next chunk and wait for its answer; False when there is nothing to send."""
         wanted = self._offset + self._dropped
-        begin, piece = read_from(self._folder.log, wanted, CHUNK_BYTES_MAX)
+        try:
+            begin, piece = read_from(self._folder.log, wanted, CHUNK_BYTES_MAX)
+        except OSError:  # the segment was dropped while we looked; next time it is another one
+            return True
         if not piece:
             return False
         dropped = self._dropped
@@ -80,8 +84,17 @@ class LogShipper:
             return True
         if self._offset >= end:
             self._dropped = dropped
-        self._folder.write(self._folder.path / "log.json", {"offset": self._offset, "dropped": self._dropped})
+        await self._keep()
         await asyncio.sleep(
             LOOK_INTERVAL_S
         )  # bounds what one job can push through: about half a megabyte a second
         return True
+
+    async def _keep(self) -> None:
+        """Note how far we are: beside the event loop, because a busy disk may take seconds and a lease does not wait.
+
+        Without the note (a full disk) a restarted agent sends again, and the gateway knows what it has.
+        """
+        note = {"offset": self._offset, "dropped": self._dropped}
+        with contextlib.suppress(OSError):
+            await asyncio.to_thread(self._folder.write, self._folder.path / "log.json", note)

@@ -330,9 +330,13 @@ class Placement:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._granted.wait(), UNGRANTED_END_S)
         if self._granted.is_set():
-            self._make_checkpointing()
-            assert self._checkpointing is not None
-            await self._checkpointing.final()
+            try:
+                self._make_checkpointing()
+                assert self._checkpointing is not None
+                await self._checkpointing.final()
+            except Exception as error:
+                # Whatever the job left in its folder, or a full disk: its end is told, or it would be billed for ever.
+                log.warning("%s: no final checkpoint: %s", self.spec.placement_id, error)
         await self._shipper.finish(LAST_OUTPUT_S)
         document = self.folder.read(self.folder.placement) or {}
         fields = {

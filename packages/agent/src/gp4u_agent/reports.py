@@ -1,5 +1,6 @@
 """Reports of one placement: numbered, kept on disk until acknowledged, so that no restart loses the end of a job."""
 
+import logging
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,6 +9,7 @@ from gp4u_protocol.messages import ActualState, Report
 from gp4u_agent.placement_dir import PlacementDir
 
 PENDING_MAX = 64
+log = logging.getLogger(__name__)
 FINAL_STATES = frozenset(
     {ActualState.EXITED, ActualState.STOPPED, ActualState.START_FAILED, ActualState.KILLED}
 )
@@ -62,12 +64,15 @@ class ReportJournal:
             self._keep()
 
     def _keep(self) -> None:
-        if self.folder.path.is_dir():
-            self.folder.write(
-                self.folder.path / "reports.json",
-                {
-                    "next_seq": self.next_seq,
-                    "pending": [report.model_dump(mode="json") for report in self.pending],
-                    "end_acknowledged": self.end_acknowledged,
-                },
-            )
+        if not self.folder.path.is_dir():
+            return
+        document = {
+            "next_seq": self.next_seq,
+            "pending": [report.model_dump(mode="json") for report in self.pending],
+            "end_acknowledged": self.end_acknowledged,
+        }
+        try:
+            self.folder.write(self.folder.path / "reports.json", document)
+        except OSError as error:
+            # A full disk must not end the agent, and with it all leases of the node: it is sent from memory.
+            log.warning("%s: reports cannot be kept on disk: %s", self.placement_id, error)
