@@ -12,7 +12,7 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
@@ -36,7 +36,7 @@ STATUS = {
     Kind.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 # What the framework itself refuses, in our words.
-_FRAMEWORK = {
+FRAMEWORK_ERRORS = {
     404: ("not_found", "There is nothing at this address."),
     405: ("method_not_allowed", "This address does not know the method."),
     413: ("body_too_large", "The body of the request is too large."),
@@ -123,13 +123,25 @@ def _field_of(location: tuple[Any, ...]) -> str:
 
 async def _framework_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    code, detail = _FRAMEWORK.get(error.status_code, ("http_error", str(error.detail)))
+    code, detail = FRAMEWORK_ERRORS.get(error.status_code, ("http_error", str(error.detail)))
     return problem(
         error.status_code, code, detail, request_id=request_id_of(request), headers=error.headers or {}
     )
 
 
+# A character that text cannot hold (refused by the driver, or by the server in its two ways), a number out of range.
+_UNSTORABLE = {None, "22021", "22P05", "22003"}
+
+
 async def _database_error(request: Request, error: Exception) -> Response:
+    if isinstance(error, DataError) and getattr(error.orig, "sqlstate", "") in _UNSTORABLE:
+        # Bodies are checked by their models; what gets here came in a path or a query.
+        return problem(
+            422,
+            "validation_failed",
+            "The request holds a character or a number that cannot be stored.",
+            request_id=request_id_of(request),
+        )
     gone = isinstance(error, OperationalError | InterfaceError | PoolTimeout)
     gone = gone or (isinstance(error, DBAPIError) and error.connection_invalidated)
     if not gone:
