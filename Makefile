@@ -8,7 +8,7 @@ UV := UV_PYTHON_DOWNLOADS=never $(BIN)/uv
 NPM_FLAGS := --ignore-scripts --no-audit --no-fund --loglevel=error
 SERVER := packages/server/src/gp4u_server
 SOURCES := packages tests bench examples deploy
-WEB_SOURCES := $(shell find web -type f -not -path '*/node_modules/*' -not -path 'web/dist/*' 2>/dev/null)
+WEB_SOURCES := $(shell find web -type f -not -path '*/node_modules/*' -not -path 'web/dist/*' 2>/dev/null) examples/digits/train.py
 
 .DEFAULT_GOAL := help
 .PHONY: help up test check fmt bench bench-main web migration clean bootstrap-requirements
@@ -22,7 +22,7 @@ up: $(VENV)/.synced web ## start the whole marketplace with a demo fleet; option
 test: $(VENV)/.synced web ## run every test; options for pytest: make test ARGS="-k ledger"
 	@deploy/with-node npm --prefix web run --silent typecheck
 	@deploy/with-node npm --prefix web run --silent test
-	@GP4U_CHROMIUM="$$(deploy/find-chromium)" $(BIN)/pytest -n 2 --dist loadgroup -q $(ARGS)
+	@GP4U_CHROMIUM="$$(deploy/find-chromium)" $(BIN)/pytest -n 3 --dist loadgroup -q $(ARGS)
 
 check: $(VENV)/.synced web/node_modules/.installed ## format, lint, types, layers, schema, generated files
 	$(BIN)/ruff format --check --quiet $(SOURCES)

@@ -14,6 +14,8 @@ from gp4u_server import migrations
 from gp4u_server.embedded import postgres, valkey
 from gp4u_server.kit.db import Database, connect
 
+from tests.stack.fixture import marketplace as marketplace
+
 _TEMPLATE = "gp4u_template"
 _SERVER_FOLDER_PREFIX = "gp4u-test-servers-"
 

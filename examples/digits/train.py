@@ -52,7 +52,9 @@ def fresh_weights(ballast_mib: int) -> dict[str, np.ndarray]:
     return weights
 
 
-def train_step(weights: dict[str, np.ndarray], images: np.ndarray, labels: np.ndarray, step: int, rate: float) -> float:
+def train_step(
+    weights: dict[str, np.ndarray], images: np.ndarray, labels: np.ndarray, step: int, rate: float
+) -> float:
     """One step of gradient descent on the batch that belongs to `step`. Returns the loss."""
     chosen = np.random.default_rng([SEED, step]).choice(len(images), BATCH, replace=False)
     x, y = images[chosen], labels[chosen]
@@ -112,7 +114,10 @@ def main() -> None:
     images, labels = digits()
     restored = load()
     weights, step = restored if restored else (fresh_weights(arguments.ballast_mib), 0)
-    print(f"epoch {os.environ.get('GP4U_EPOCH', '-')}: {'resumed at step ' + str(step) if restored else 'fresh start'}", flush=True)
+    print(
+        f"epoch {os.environ.get('GP4U_EPOCH', '-')}: {'resumed at step ' + str(step) if restored else 'fresh start'}",
+        flush=True,
+    )
     last = arguments.epochs * arguments.steps_per_epoch
     while step < last:
         loss = train_step(weights, images, labels, step, arguments.rate)

@@ -7,14 +7,12 @@ import asyncio
 import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
 from tests.browser.pages import Site
-from tests.stack.fixture import marketplace as marketplace
 from tests.stack.marketplace import Marketplace
 
 FAILURES = Path(os.environ.get("GP4U_BROWSER_FAILURES", "/tmp/gp4u-browser-failures"))
@@ -49,10 +47,7 @@ def base_url(request: pytest.FixtureRequest) -> Iterator[str]:
         yield running
         return
     stack: Marketplace = request.getfixturevalue("marketplace")
-    mended: AbstractContextManager[None] = (
-        stack.whole_fleet() if hasattr(stack, "whole_fleet") else nullcontext()
-    )
-    with mended:
+    with stack.whole_fleet():
         yield stack.url
 
 

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.stack.fixture import marketplace as marketplace
 from tests.stack.marketplace import Marketplace
 
 

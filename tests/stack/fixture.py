@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from gp4u_server.embedded import postgres
 
 from tests.stack.marketplace import GP4U, Marketplace, free_port
 
@@ -26,4 +27,5 @@ def marketplace() -> Iterator[Marketplace]:
         yield stack
     finally:
         subprocess.run([GP4U, "down", "--data", str(data / "data")], timeout=120, check=False)
+        postgres.delete(data / "data" / "postgres")  # as root part of it lies in a system folder
         shutil.rmtree(data, ignore_errors=True)

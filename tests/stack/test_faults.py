@@ -106,12 +106,12 @@ def test_h12_an_empty_wallet_is_refused_and_nothing_is_left_behind(marketplace: 
 
 @pytest.mark.parametrize("process", ["gateway", "controller", "api", "worker"])
 def test_h16_a_killed_process_of_ours_costs_no_job(marketplace: Marketplace, process: str) -> None:
-    job = wait_for_checkpoints(wait_for_state(counter(marketplace, 60), "running"), 1)
+    job = wait_for_checkpoints(wait_for_state(counter(marketplace, 45), "running"), 1)
     old = marketplace.kill(process)
     marketplace.wait_until_restarted(process, old)
     wait_for_state(job, "done", within_s=90)
     assert job.data["placements_count"] == 1, story(job)
-    assert "count 60" in job.log()
+    assert "count 45" in job.log()
 
 
 def test_h16_a_restart_of_postgresql_costs_no_job(marketplace: Marketplace) -> None:
@@ -124,7 +124,7 @@ def test_h16_a_restart_of_postgresql_costs_no_job(marketplace: Marketplace) -> N
 
 
 def test_h28_valkey_may_be_lost_at_any_time(marketplace: Marketplace) -> None:
-    job = wait_for_checkpoints(wait_for_state(counter(marketplace, 60), "running"), 1)
+    job = wait_for_checkpoints(wait_for_state(counter(marketplace, 45), "running"), 1)
     old = marketplace.kill("valkey")
     marketplace.wait_until_restarted("valkey", old)
     wait_for_state(job, "done", within_s=90)

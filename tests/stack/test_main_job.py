@@ -18,9 +18,9 @@ from tests.stack.marketplace import (
 DIGITS = Path(__file__).parents[2] / "examples" / "digits"
 
 
-def digits(marketplace: Marketplace, *, epochs: int = 40, pace_ms: int = 15) -> Job:
+def digits(marketplace: Marketplace, *, epochs: int = 36, pace_ms: int = 15, save_every: int = 1) -> Job:
     return marketplace.client().run(
-        f"python train.py --epochs {epochs} --pace-ms {pace_ms}",
+        f"python train.py --epochs {epochs} --pace-ms {pace_ms} --save-every {save_every}",
         name="digits",
         files=DIGITS,
         vram_gb_min=20,
@@ -57,8 +57,14 @@ def test_h2_a_killed_node_costs_no_result(marketplace: Marketplace) -> None:
 
 def test_h4_the_bill_of_a_failover_can_be_recomputed(marketplace: Marketplace) -> None:
     renter = marketplace.client()
-    job = digits(marketplace, epochs=25)
-    wait_for_checkpoints(wait_for_state(job, "running"), 2)
+    job = digits(marketplace, epochs=30, save_every=10)
+    wait_for_checkpoints(wait_for_state(job, "running"), 1)
+    # A beat told of progress well past a checkpoint: that work is confirmed, and will be lost.
+    eventually(
+        lambda: (job.refresh().data["progress"] or {}).get("step", 0) % 280 > 150,
+        within_s=30,
+        what="work to lose",
+    )
     marketplace.demo(f"/nodes/{job.data['placement']['node_name']}/kill")
     wait_for_state(job, "done", within_s=120)
 

@@ -1,7 +1,9 @@
 """Archives of somebody else's making: what comes out, and what is refused."""
 
 import io
+import secrets
 import tarfile
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import zstandard
 from gp4u_agent.job_files import BadArchive, extract
 
 LIMIT = 1 << 20
+ABSOLUTE = Path(tempfile.gettempdir()) / f"gp4u-escaped-{secrets.token_hex(6)}"
 
 
 def entry(
@@ -56,7 +59,7 @@ def test_files_folders_modes_and_inner_links_come_out(target: Path) -> None:
 HOSTILE: dict[str, Callable[[], io.BytesIO]] = {
     "climbs": lambda: archive(entry("../escaped")),
     "climbs deeper": lambda: archive(entry("a/b/../../../escaped")),
-    "absolute": lambda: archive(entry("/tmp/gp4u-escaped")),
+    "absolute": lambda: archive(entry(str(ABSOLUTE))),
     "link climbs": lambda: archive(entry("l", kind=tarfile.SYMTYPE, linkname="../..")),
     "link absolute": lambda: archive(entry("l", kind=tarfile.SYMTYPE, linkname="/etc/passwd")),
     "through a link": lambda: archive(
@@ -81,7 +84,7 @@ def test_hostile_archives_are_refused_and_touch_nothing_outside(name: str, targe
     with pytest.raises(BadArchive):
         extract(HOSTILE[name](), target, LIMIT)
     assert [path.name for path in target.parent.iterdir()] == ["job"]
-    assert not Path("/tmp/gp4u-escaped").exists()
+    assert not ABSOLUTE.exists()
 
 
 def test_a_bomb_is_stopped_while_it_unpacks(target: Path) -> None:

@@ -36,6 +36,7 @@ class PlainProcesses:
         self._result = -1
         self._exit: Exit | None = None
         self._applied: dict[str, str] = {}
+        self._before: frozenset[int] = frozenset()
 
     def paths(self, workload: Workload) -> JobPaths:
         """The host's own folders: nothing is hidden from the job."""
@@ -59,6 +60,8 @@ class PlainProcesses:
             }
         environment = job_environment(workload, self.paths(workload))
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)  # should the guard be killed, its orphans come to the shim
+        # What stands below us already is not the job's, and must never be frozen or killed with it.
+        self._before = frozenset(stat.pid for stat in processes.descendants(os.getpid()))
         leash_read, self._leash = os.pipe()
         self._result, result_write = os.pipe()
         self._guard_pid = os.fork()
@@ -98,7 +101,7 @@ class PlainProcesses:
     def _tree(self) -> list[processes.Stat]:
         if not self._guard_pid:
             return []
-        found = [stat for stat in processes.descendants(os.getpid()) if stat.pid != self._guard_pid]
+        found = [stat for stat in processes.descendants(os.getpid(), self._before) if stat.pid != self._guard_pid]
         return processes.exists(found)
 
     def pids(self) -> list[int]:

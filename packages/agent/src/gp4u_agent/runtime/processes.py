@@ -44,18 +44,18 @@ def alive(pid: int, started_ticks: int) -> bool:
     return found is not None and found.started_ticks == started_ticks and found.state not in "ZX"
 
 
-def descendants(root: int) -> list[Stat]:
-    """Every process below `root`, without `root` itself.
+def descendants(root: int, but_not: frozenset[int] = frozenset()) -> list[Stat]:
+    """Every process below `root`, without `root` itself and without `but_not` and what is below those.
 
     /proc is not read in one instant: a process whose parent dies meanwhile is seen under a parent that is gone, and
     would be missed. It has its new parent by the second look, so what either look finds is returned.
     """
-    found = {stat.pid: stat for stat in _look_below(root)}
-    found.update({stat.pid: stat for stat in _look_below(root)})
+    found = {stat.pid: stat for stat in _look_below(root, but_not)}
+    found.update({stat.pid: stat for stat in _look_below(root, but_not)})
     return list(found.values())
 
 
-def _look_below(root: int) -> list[Stat]:
+def _look_below(root: int, but_not: frozenset[int]) -> list[Stat]:
     children: dict[int, list[Stat]] = {}
     for name in os.listdir("/proc"):
         if name.isdigit() and (found := read_stat(int(name))) is not None:
@@ -64,8 +64,9 @@ def _look_below(root: int) -> list[Stat]:
     queue = [root]
     while queue:
         for child in children.get(queue.pop(), []):
-            below.append(child)
-            queue.append(child.pid)
+            if child.pid not in but_not:
+                below.append(child)
+                queue.append(child.pid)
     return below
 
 
