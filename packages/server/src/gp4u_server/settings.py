@@ -6,10 +6,9 @@ with the prefix GP4U_, except the two that every platform knows: DATABASE_URL an
 
 from pathlib import Path
 
+from gp4u_protocol.lease import HEARTBEAT_INTERVAL_S, LEASE_TTL_S
 from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
-
-from gp4u_protocol.lease import HEARTBEAT_INTERVAL_S, LEASE_TTL_S
 
 
 class Settings(BaseSettings):
@@ -17,30 +16,55 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="GP4U_", extra="ignore", frozen=True)
 
-    database_url: str = Field(validation_alias=AliasChoices("DATABASE_URL", "GP4U_DATABASE_URL"))
-    redis_url: str = Field(validation_alias=AliasChoices("REDIS_URL", "GP4U_REDIS_URL"))
+    database_url: str = Field(
+        validation_alias=AliasChoices("DATABASE_URL", "GP4U_DATABASE_URL"),
+        description="PostgreSQL: the only truth",
+    )
+    redis_url: str = Field(
+        validation_alias=AliasChoices("REDIS_URL", "GP4U_REDIS_URL"),
+        description="Valkey or Redis, `redis://…` or `unix://…`: fan-out, rate limits, tasks; may be lost at any time",
+    )
     public_url: str = Field(
         default="http://127.0.0.1:8000", description="address that browsers and agents use"
     )
     secrets_dir: Path = Field(description="folder with signing.pem (Ed25519) and master.key (32 bytes)")
 
     object_store_dir: Path | None = Field(default=None, description="folder store; or set the S3 fields")
-    s3_endpoint: str | None = Field(default=None, validation_alias="S3_ENDPOINT")
-    s3_bucket: str | None = Field(default=None, validation_alias="S3_BUCKET")
-    s3_region: str = Field(default="us-east-1", validation_alias="S3_REGION")
-    s3_access_key_id: str | None = Field(default=None, validation_alias="S3_ACCESS_KEY_ID")
-    s3_secret_access_key: SecretStr | None = Field(default=None, validation_alias="S3_SECRET_ACCESS_KEY")
+    s3_endpoint: str | None = Field(
+        default=None,
+        validation_alias="S3_ENDPOINT",
+        description="address of an S3 store; unset for Amazon's own",
+    )
+    s3_bucket: str | None = Field(
+        default=None, validation_alias="S3_BUCKET", description="bucket for packs and uploads"
+    )
+    s3_region: str = Field(
+        default="us-east-1", validation_alias="S3_REGION", description="region of the bucket"
+    )
+    s3_access_key_id: str | None = Field(
+        default=None, validation_alias="S3_ACCESS_KEY_ID", description="who we are at the store"
+    )
+    s3_secret_access_key: SecretStr | None = Field(
+        default=None, validation_alias="S3_SECRET_ACCESS_KEY", description="and its secret"
+    )
 
-    demo: bool = False
+    demo: bool = Field(default=False, description="demo controls and simulated nodes; loopback only")
     demo_socket: Path | None = Field(default=None, description="control socket of the demo fleet")
 
-    heartbeat_interval_s: float = HEARTBEAT_INTERVAL_S
-    lease_ttl_s: float = LEASE_TTL_S
-    owner_share_percent: int = Field(default=80, ge=0, le=100)
-    operator_share_percent: int = Field(default=85, ge=0, le=100)
+    heartbeat_interval_s: float = Field(
+        default=HEARTBEAT_INTERVAL_S, description="how often an agent renews its leases"
+    )
+    lease_ttl_s: float = Field(
+        default=LEASE_TTL_S,
+        description="a node silent for this long is lost, and its jobs move (docs/design/leases.md)",
+    )
+    owner_share_percent: int = Field(default=80, ge=0, le=100, description="of each charge, to an owner")
+    operator_share_percent: int = Field(
+        default=85, ge=0, le=100, description="to an owner with the role operator"
+    )
     billing_period_s: int = Field(default=60, ge=1, description="how often running time is posted")
-    currency: str = "USD"
-    log_level: str = "INFO"
+    currency: str = Field(default="USD", description="the one currency of this marketplace")
+    log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR")
 
     # Rates are per minute. They are wide enough for the demo and for load tests from one address.
     requests_per_minute: int = Field(default=60_000, ge=1, description="of one account, or of one address")
