@@ -28,11 +28,9 @@ from gp4u_server.embedded.program import (
     Program,
     ServerFailed,
     free_port,
-    last_lines,
     secret_file,
-    start,
+    start_where_free,
     stop,
-    wait_until,
 )
 
 MAJOR_VERSION = "18"
@@ -174,21 +172,16 @@ def prepare(folder: Path, *, secrets_dir: Path, options: Options | None = None) 
 
 def run(folder: Path, *, secrets_dir: Path, log: Path, options: Options | None = None) -> RunningPostgres:
     """Start the cluster of `folder` and wait until it answers. Call from the main thread."""
-    for attempt in range(3):
-        prepared = prepare(folder, secrets_dir=secrets_dir, options=options)
-        with log.open("ab") as output:
-            process = start(prepared.program, output)
-        try:
-            wait_until(prepared.is_ready, process, name="PostgreSQL", log=log, timeout_s=START_TIMEOUT_S)
-        except ServerFailed:
-            stop(process, SIGQUIT)
-            # Somebody may have taken the port between our choice and the server's bind.
-            if attempt < 2 and "could not bind" in last_lines(log):
-                continue
-            raise
-        prepared.make_database()
-        return RunningPostgres(prepared, process, log)
-    raise ServerFailed("PostgreSQL found no free port on the loopback address.")
+    prepared, process = start_where_free(
+        lambda: prepare(folder, secrets_dir=secrets_dir, options=options),
+        name="PostgreSQL",
+        log=log,
+        timeout_s=START_TIMEOUT_S,
+        give_up_signal=SIGQUIT,
+        port_taken="could not bind",
+    )
+    prepared.make_database()
+    return RunningPostgres(prepared, process, log)
 
 
 def delete(folder: Path, options: Options | None = None) -> None:

@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol, TypeVar
 
+PORTS_TRIED = 3
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
@@ -41,6 +42,18 @@ class Program:
     stop_signal: signal.Signals = signal.SIGTERM
     death_signal: signal.Signals | None = None
     pass_fds: Sequence[int] = field(default=())
+
+
+class Prepared(Protocol):
+    """A server that is ready to start."""
+
+    @property
+    def program(self) -> Program: ...
+
+    def is_ready(self) -> bool: ...
+
+
+PreparedServer = TypeVar("PreparedServer", bound=Prepared)
 
 
 def dies_with_parent(parent_pid: int, death_signal: signal.Signals) -> Callable[[], None]:
@@ -131,6 +144,34 @@ def wait_until(
         if time.monotonic() > deadline:
             raise ServerFailed(f"{name} was not ready after {timeout_s:.0f} s:\n{last_lines(log)}")
         time.sleep(0.02)
+
+
+def start_where_free(
+    prepare: Callable[[], PreparedServer],
+    *,
+    name: str,
+    log: Path,
+    timeout_s: float,
+    give_up_signal: signal.Signals,
+    port_taken: str,
+) -> tuple[PreparedServer, "subprocess.Popen[bytes]"]:
+    """Prepare a server, start it and wait until it answers; with another port when its log says `port_taken`.
+
+    Somebody may take the port between our choice and the server's bind. Raises ServerFailed.
+    """
+    for attempt in range(PORTS_TRIED):
+        prepared = prepare()
+        with log.open("ab") as output:
+            process = start(prepared.program, output)
+        try:
+            wait_until(prepared.is_ready, process, name=name, log=log, timeout_s=timeout_s)
+        except ServerFailed:
+            stop(process, give_up_signal)
+            if attempt + 1 < PORTS_TRIED and port_taken in last_lines(log):
+                continue
+            raise
+        return prepared, process
+    raise ServerFailed(f"{name} found no free port on the loopback address.")
 
 
 def last_lines(log: Path, count: int = 5) -> str:

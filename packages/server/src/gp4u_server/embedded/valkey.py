@@ -16,11 +16,9 @@ from gp4u_server.embedded.program import (
     Program,
     ServerFailed,
     free_port,
-    last_lines,
     secret_file,
-    start,
+    start_where_free,
     stop,
-    wait_until,
 )
 
 MEMORY_BYTES_MAX = 256 * 1024 * 1024
@@ -95,19 +93,15 @@ def prepare(folder: Path, *, secrets_dir: Path) -> PreparedValkey:
 
 def run(folder: Path, *, secrets_dir: Path, log: Path) -> RunningValkey:
     """Start the server of `folder` and wait until it answers. Call from the main thread."""
-    for attempt in range(3):
-        prepared = prepare(folder, secrets_dir=secrets_dir)
-        with log.open("ab") as output:
-            process = start(prepared.program, output)
-        try:
-            wait_until(prepared.is_ready, process, name="Valkey", log=log, timeout_s=START_TIMEOUT_S)
-        except ServerFailed:
-            stop(process, SIGTERM)
-            if attempt < 2 and "Address already in use" in last_lines(log):
-                continue
-            raise
-        return RunningValkey(prepared, process)
-    raise ServerFailed("Valkey found no free port on the loopback address.")
+    prepared, process = start_where_free(
+        lambda: prepare(folder, secrets_dir=secrets_dir),
+        name="Valkey",
+        log=log,
+        timeout_s=START_TIMEOUT_S,
+        give_up_signal=SIGTERM,
+        port_taken="Address already in use",
+    )
+    return RunningValkey(prepared, process)
 
 
 def _packaged_program() -> Path:
