@@ -1,0 +1,90 @@
+"""Promises that hold for every operation of a kind: fenced by epoch, done once for one key."""
+
+import asyncio
+
+from tests.integration.contract.town import Operation, Town, operations
+from tests.integration.market_world import facts, signed
+
+# POSTs that make something and take no Idempotency-Key, and what makes a repetition harmless instead.
+ONCE_BY_OTHER_MEANS = {
+    "register": "the address is unique: 409",
+    "create_api_key": "its answer is a secret, which must not be stored; a key too many is seen and revoked",
+    "create_enrolment_token": "its answer is a secret; a token too many ends by itself in 10 minutes",
+    "list_offer": "one live offer a node: 409",
+    "create_upload": "addressed by content: the same bytes are the same upload",
+    "join": "the token is good once: 401",
+    "open_upload": "an open upload that is left over is recorded and swept; a commit needs its own",
+    "commit_checkpoint": "an upload is committed once and then answers the same",
+}
+
+
+def agents() -> list[Operation]:
+    return [operation for operation in operations().values() if operation.path.startswith("/api/v1/agent/")]
+
+
+async def test_h3_every_agent_operation_of_the_document_refuses_an_old_epoch(town: Town) -> None:
+    """From the OpenAPI document, so a new route is asked too. Nothing at all changes in the database."""
+    fenced = [operation for operation in agents() if operation.id not in {"join", "read_upload"}]
+    assert len(fenced) >= 7
+    await town.fail_over()
+    before = await town.rows()
+    for operation in fenced:
+        answer = await town.call(operation, "agent")
+        assert (answer.status_code, answer.json()["code"]) == (409, "stale_epoch"), (
+            operation.id,
+            answer.text,
+        )
+    upload = await town.call(operations()["read_upload"], "agent")
+    assert upload.status_code == 404  # bound to the node's live placements
+    assert await town.rows() == before
+
+
+async def test_h3_an_epoch_of_the_future_is_refused_too(town: Town) -> None:
+    town.placement = {**town.placement, "epoch": town.placement["epoch"] + 1}
+    before = await town.rows()
+    for operation in agents():
+        if operation.id not in {"join", "read_upload"}:
+            answer = await town.call(operation, "agent")
+            assert answer.status_code in (404, 409), (operation.id, answer.text)
+    assert await town.rows() == before
+
+
+def test_h22_every_post_that_makes_something_says_how_a_repetition_is_harmless() -> None:
+    made = {o.id for o in operations().values() if o.method == "POST" and "201" in o.spec["responses"]}
+    keyed = {o.id for o in operations().values() if o.takes_a_key}
+    assert keyed >= {"create_booking", "submit_job", "top_up"}
+    assert made - keyed == set(ONCE_BY_OTHER_MEANS)
+    assert keyed & set(ONCE_BY_OTHER_MEANS) == set()
+
+
+async def test_h22_fifty_posts_with_one_key_change_the_database_once(town: Town) -> None:
+    """Each operation that promises it: 50 at once, then once more; the whole database says that one happened."""
+    await town.market.offer(gpus=8)
+    for operation in operations().values():
+        if not operation.takes_a_key:
+            continue
+        headers = {**town.people["renter"], "Idempotency-Key": f"key of {operation.id}"}
+        body, path = town.examples()[operation.id], town.path(operation)
+        answers = await asyncio.gather(*(town.http.post(path, json=body, headers=headers) for _ in range(50)))
+        assert {answer.status_code for answer in answers} == {201}, (operation.id, answers[0].text)
+        assert len({answer.content for answer in answers}) == 1, operation.id
+        after = await town.rows()
+        again = await town.http.post(path, json=body, headers=headers)
+        assert again.content == answers[0].content, operation.id
+        assert await town.rows() == after, operation.id
+        theirs = await town.http.post(path, json=body, headers={**headers, **town.people["both"]})
+        assert theirs.content != answers[0].content, operation.id
+    jobs = await town.market.ok("GET", "/jobs", town.people["renter"])
+    assert sum(job["name"] == "again" for job in jobs["items"]) == 2  # one by /jobs, one by /bookings
+
+
+async def test_h21_two_hundred_joins_with_one_token_over_http_make_one_node(town: Town) -> None:
+    made = await town.market.ok("POST", "/enrolment-tokens", town.people["owner"], json={"region": "eu-west"})
+
+    async def join(number: int) -> int:
+        body = {**signed(made["token"]), "facts": facts(tag=f"race{number}").model_dump(mode="json")}
+        return (await town.http.post("/api/v1/agent/join", json=body)).status_code
+
+    answers = await asyncio.gather(*(join(number) for number in range(200)))
+    assert sorted(set(answers)) == [201, 401]
+    assert answers.count(201) == 1
