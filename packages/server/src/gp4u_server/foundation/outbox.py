@@ -50,11 +50,9 @@ async def sweep_outbox(session: AsyncSession, *, batch: int) -> int:
     """Delete at most `batch` messages that were relayed over a day ago; answers how many."""
     row = OutboxRow
     a_day_ago = func.now() - text("interval '1 day'")
-    # In id order: the oldest are the sent ones, so the scan stops early.
-    old = select(row.id).where(row.sent_at < a_day_ago).order_by(row.id).limit(batch)
-    deleted = await session.execute(
-        delete(row)
-        .where(row.id.in_(old.with_for_update(skip_locked=True).scalar_subquery()))
-        .returning(row.id)
-    )
+    # Only the oldest rows are looked at. A search for old ones would read the whole table whenever there are none.
+    oldest = select(row.id, row.sent_at).order_by(row.id).limit(batch).cte("oldest")
+    old = select(row.id).where(row.id.in_(select(oldest.c.id).where(oldest.c.sent_at < a_day_ago)))
+    locked = old.with_for_update(skip_locked=True).cte("locked").prefix_with("MATERIALIZED")
+    deleted = await session.execute(delete(row).where(row.id == locked.c.id).returning(row.id))
     return len(deleted.all())

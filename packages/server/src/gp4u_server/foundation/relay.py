@@ -2,14 +2,13 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import delete, func, select, text, update
+from sqlalchemy import func, select, update
 
-from gp4u_server.foundation.outbox import NOTIFY_CHANNEL, OutboxRow
+from gp4u_server.foundation.outbox import NOTIFY_CHANNEL, OutboxRow, sweep_outbox
 from gp4u_server.foundation.streams import Streams
 from gp4u_server.kit.db import Database
 
 RELAY_BATCH = 500
-KEEP_SENT_S = 86_400
 PRUNE_BATCH = 5_000
 
 
@@ -59,17 +58,5 @@ class OutboxPruning:
 
     async def run_once(self) -> int:
         """Delete one batch; returns how many."""
-        old = (
-            select(OutboxRow.id)
-            .where(
-                OutboxRow.sent_at
-                < text("clock_timestamp() - make_interval(secs => :keep)").bindparams(keep=KEEP_SENT_S)
-            )
-            .order_by(OutboxRow.id)
-            .limit(PRUNE_BATCH)
-        )
         async with self.database.transaction() as session:
-            gone = await session.execute(
-                delete(OutboxRow).where(OutboxRow.id.in_(old)).returning(OutboxRow.id)
-            )
-            return len(gone.all())
+            return await sweep_outbox(session, batch=PRUNE_BATCH)
