@@ -101,7 +101,9 @@ class PlainProcesses:
     def _tree(self) -> list[processes.Stat]:
         if not self._guard_pid:
             return []
-        found = [stat for stat in processes.descendants(os.getpid(), self._before) if stat.pid != self._guard_pid]
+        found = [
+            stat for stat in processes.descendants(os.getpid(), self._before) if stat.pid != self._guard_pid
+        ]
         return processes.exists(found)
 
     def pids(self) -> list[int]:
