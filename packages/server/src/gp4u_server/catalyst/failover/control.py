@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -18,6 +19,7 @@ log = structlog.get_logger(__name__)
 
 PLACING_BATCH = 50
 PLACING_AT_ONCE = 4
+LIMITS_BATCH = 50
 REFUSED_RETRY_S = 15.0
 TROUBLE_RETRY_S = 30.0
 """A job whose placing raised something unforeseen is put off this long, so that it cannot keep others waiting."""
@@ -103,11 +105,18 @@ class LimitsLoop:
     channels: tuple[str, ...] = ()
 
     async def run_once(self) -> int:
-        """One batch of each."""
-        async with self.database.transaction() as session:
-            done = await self.jobs.stop_overdue(session)
-        async with self.database.transaction() as session:
-            done += await self.jobs.fail_unclaimed(session, UNCLAIMED_AFTER_S)
-        async with self.database.transaction() as session:
-            done += await self.jobs.end_overdue_stops(session)
+        """One batch of each. Every job in a transaction of its own: its end takes the ledger's accounts, and whoever holds
+        those and then waits for another job's row waits in a circle with that job's own bill."""
+        done = 0
+        for step in (
+            partial(self.jobs.stop_overdue, limit=1),
+            partial(self.jobs.fail_unclaimed, after_s=UNCLAIMED_AFTER_S, limit=1),
+            partial(self.jobs.end_overdue_stops, limit=1),
+        ):
+            for _ in range(LIMITS_BATCH):
+                async with self.database.transaction() as session:
+                    ended = await step(session)
+                done += ended
+                if not ended:
+                    break
         return done
