@@ -40,8 +40,11 @@ class BookingSweepLoop:
             live = await repository.live_since(session, now - timedelta(seconds=LOOK_AFTER_S), BATCH)
         ended = 0
         for booking_id, job_id in live:
-            async with self.database.transaction() as session:
-                ended += await self._end_if_over(session, booking_id, job_id, now)
+            try:
+                async with self.database.transaction() as session:
+                    ended += await self._end_if_over(session, booking_id, job_id, now)
+            except Exception:  # one booking that cannot be ended keeps no other's GPU and money
+                log.exception("ending of booking %s failed", booking_id)
         return ended
 
     async def _end_if_over(self, session: AsyncSession, booking_id: str, job_id: str, now: datetime) -> bool:
