@@ -23,7 +23,10 @@ CLIENTS, JOBS_EACH, KILLS = 8, 12, 2
 async def test_h16_jobs_sent_to_an_api_that_is_killed_at_random_are_made_once_each(
     settings: Settings, tmp_path: Path
 ) -> None:
-    """Every client repeats a job with its key until it is answered, over all kills."""
+    """Every client repeats a job with its key until it is answered, over all kills.
+
+    Some hang up early: a kill rarely falls between a commit and its answer, so that an answer is lost here often.
+    """
     rng = random.Random(16)
     port, log = free_port(), tmp_path / "api.log"
     platform = build(settings)
@@ -44,7 +47,9 @@ async def test_h16_jobs_sent_to_an_api_that_is_killed_at_random_are_made_once_ea
             while key not in answered:
                 try:
                     async with httpx2.AsyncClient(
-                        base_url=f"http://127.0.0.1:{port}", headers=bearer(renter.access_token), timeout=20
+                        base_url=f"http://127.0.0.1:{port}",
+                        headers=bearer(renter.access_token),
+                        timeout=rng.choice([0.01, 0.03, 0.08, 20]),
                     ) as client:
                         made = await client.post(
                             "/api/v1/jobs",
@@ -74,7 +79,7 @@ async def test_h16_jobs_sent_to_an_api_that_is_killed_at_random_are_made_once_ea
     with psycopg.connect(settings.database_url) as connection:
         rows = connection.execute("SELECT id, name, state FROM jobs").fetchall()
         bookings = connection.execute("SELECT count(*), count(DISTINCT job_id) FROM bookings").fetchone()
-    assert lost_answers > 0, "no kill met a request; the test proved nothing"
+    assert lost_answers > 5, "hardly an answer was lost; the test proved nothing"
     assert {(job_id, name) for job_id, name, _ in rows} == {
         (job_id, f"job-{key}") for key, job_id in answered.items()
     }
