@@ -78,10 +78,7 @@ $(VENV)/.synced: $(BIN)/python uv.lock pyproject.toml packages/*/pyproject.toml 
 
 web/node_modules/.installed: web/package-lock.json $(VENV)/.synced
 	@echo "Installing the web app's locked packages ..."
-	@# `npm ci` refuses a lock file that was written where the registry lacks the optional packages of other platforms.
-	@# `npm install --no-save` takes the locked versions and hashes too, and adds what this platform needs beyond them.
-	@deploy/with-node npm --prefix web ci $(NPM_FLAGS) >/dev/null 2>&1 || \
-		deploy/with-node npm --prefix web install --no-save $(NPM_FLAGS)
+	@deploy/with-node npm --prefix web ci $(NPM_FLAGS)
 	@touch $@
 
 $(SERVER)/web_dist/index.html: $(WEB_SOURCES) web/node_modules/.installed

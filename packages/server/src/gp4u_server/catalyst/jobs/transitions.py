@@ -74,7 +74,7 @@ class Transitions:
             placement.claimed_at = at
         if report.state is ActualState.FETCHING:
             await self.timeline.append(session, job, EventKind.STARTING, "Starting", epoch=placement.epoch)
-        elif report.state is ActualState.RESTORING:
+        elif report.state is ActualState.RESTORING and placement.restore_checkpoint_id is not None:
             await self.timeline.append(
                 session,
                 job,
