@@ -19,6 +19,7 @@ FAILURES = Path(os.environ.get("GP4U_BROWSER_FAILURES", "/tmp/gp4u-browser-failu
 CHROMIUM = os.environ.get("GP4U_CHROMIUM") or shutil.which("chromium")
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "/browser/" in str(item.path):

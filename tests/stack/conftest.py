@@ -7,6 +7,7 @@ import pytest
 from tests.stack.marketplace import Marketplace
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "/stack/" in str(item.path):
