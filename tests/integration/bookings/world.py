@@ -55,7 +55,8 @@ class BookingWorld(World):
         self.router = Router(self.market, self.jobs, BookingCapacity(self.market, self.billing), clock)
         self.handlers = BookingHandlers(self.market, self.billing, self.jobs)
         self.handlers.subscribe(self.bus)
-        store = FolderObjectStore.open(Path(tempfile.mkdtemp(prefix="gp4u-bookings-store-")), b"k" * 32)
+        self._store_folder = tempfile.TemporaryDirectory(prefix="gp4u-bookings-store-")
+        store = FolderObjectStore.open(Path(self._store_folder.name), b"k" * 32)
         self.bookings = BookingService(
             self.jobs,
             self.router,
