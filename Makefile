@@ -22,7 +22,7 @@ up: $(VENV)/.synced web ## start the whole marketplace with a demo fleet; option
 test: $(VENV)/.synced web ## run every test; options for pytest: make test ARGS="-k ledger"
 	@deploy/with-node npm --prefix web run --silent typecheck
 	@deploy/with-node npm --prefix web run --silent test
-	@GP4U_CHROMIUM="$$(deploy/find-chromium)" $(BIN)/pytest -n 3 --dist loadgroup -q $(ARGS)
+	@GP4U_CHROMIUM="$$(deploy/find-chromium)" $(BIN)/pytest -n 3 --dist loadscope -q $(ARGS)
 
 check: $(VENV)/.synced web/node_modules/.installed ## format, lint, types, layers, schema, generated files
 	$(BIN)/ruff format --check --quiet $(SOURCES)

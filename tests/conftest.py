@@ -14,10 +14,16 @@ from gp4u_server import migrations
 from gp4u_server.embedded import postgres, valkey
 from gp4u_server.kit.db import Database, connect
 
+from tests.scheduling import ByNeighbourhood
 from tests.stack.fixture import marketplace as marketplace
 
 _TEMPLATE = "gp4u_template"
 _SERVER_FOLDER_PREFIX = "gp4u-test-servers-"
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByNeighbourhood:
+    """See tests/scheduling.py."""
+    return ByNeighbourhood(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -19,14 +19,10 @@ FAILURES = Path(os.environ.get("GP4U_BROWSER_FAILURES", "/tmp/gp4u-browser-failu
 CHROMIUM = os.environ.get("GP4U_CHROMIUM") or shutil.which("chromium")
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if "/browser/" in str(item.path):
-            item.add_marker(pytest.mark.browser)
-            item.add_marker(pytest.mark.xdist_group("stack"))
-            if CHROMIUM is None:
-                item.add_marker(pytest.mark.skip(reason="no Chromium here (GP4U_CHROMIUM)"))
+        if "/browser/" in str(item.path) and CHROMIUM is None:
+            item.add_marker(pytest.mark.skip(reason="no Chromium here (GP4U_CHROMIUM)"))
 
 
 @pytest.hookimpl(hookwrapper=True)

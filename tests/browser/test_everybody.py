@@ -6,6 +6,8 @@ from playwright.async_api import Browser, expect
 from tests.browser.accessibility import violations
 from tests.browser.pages import Site
 
+pytestmark = pytest.mark.browser
+
 PUBLIC = ("/", "/sign-in", "/sign-up", "/search", "/search?price_micros_max=1", "/nowhere")
 RENTER = ("/search", "/jobs", "/wallet", "/settings")
 OWNER = ("/nodes", "/earnings")

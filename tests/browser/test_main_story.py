@@ -2,10 +2,13 @@
 
 import re
 
+import pytest
 from playwright.async_api import expect
 
 from tests.browser.accessibility import violations
 from tests.browser.pages import JobRoom, OfferRoom, SearchRoom, Site
+
+pytestmark = pytest.mark.browser
 
 START_TIMEOUT_MS = 60_000
 RECOVERY_TIMEOUT_MS = 60_000

@@ -3,9 +3,12 @@
 import re
 from uuid import uuid4
 
+import pytest
 from playwright.async_api import expect
 
 from tests.browser.pages import OfferRoom, SearchRoom, Site
+
+pytestmark = pytest.mark.browser
 
 
 async def _sign_up(site: Site, use: str = "Rent GPUs") -> str:

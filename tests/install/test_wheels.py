@@ -21,7 +21,7 @@ UV = Path(sys.executable).with_name("uv")
 PACKAGES = ("protocol", "client", "agent", "server")
 SOMEBODY = pwd.getpwnam("daemon").pw_uid  # PostgreSQL wants a user that has a name
 
-pytestmark = [pytest.mark.install, pytest.mark.xdist_group("up"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.install, pytest.mark.timeout(600)]
 
 
 def run(*command: str | Path, **options: object) -> "subprocess.CompletedProcess[str]":

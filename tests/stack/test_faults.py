@@ -16,6 +16,8 @@ from tests.stack.marketplace import (
     wait_for_state,
 )
 
+pytestmark = pytest.mark.stack
+
 # Counts in a file that it renames into place, asking for a checkpoint every second.
 COUNTER = (
     'n=$(cat "$GP4U_CHECKPOINT_DIR/n" 2>/dev/null || echo 0); '

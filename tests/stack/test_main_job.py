@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 from gp4u.sdk import Job
 
 from tests.stack.marketplace import (
@@ -14,6 +15,8 @@ from tests.stack.marketplace import (
     wait_for_checkpoints,
     wait_for_state,
 )
+
+pytestmark = pytest.mark.stack
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits"
 

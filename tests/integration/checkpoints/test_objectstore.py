@@ -65,31 +65,39 @@ def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             }
         )
     )
-    port = free_port()
-    ports = [
-        f"-{name}={free_port()}"
-        for name in ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port",
-                     "filer.port.grpc", "s3.port.grpc")
-    ]  # fmt: skip
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [str(WEED), "server", "-ip=127.0.0.1", f"-dir={folder}", "-s3", f"-s3.port={port}",
-             f"-s3.config={config}", *ports, "-volume.preStopSeconds=1", "-master.volumeSizeLimitMB=64"],
-            stdout=log, stderr=log, cwd=folder, env={**os.environ, "HOME": str(folder)},
-        )  # fmt: skip
+    process, port = _start_weed(folder, config)
     try:
-        deadline = time.monotonic() + 60
-        while True:
-            with contextlib.suppress(httpx2.HTTPError):
-                if httpx2.get(f"http://127.0.0.1:{port}/healthz").status_code == 200:
-                    break
-            assert process.poll() is None, (folder / "log").read_text()[-2000:]
-            assert time.monotonic() < deadline, (folder / "log").read_text()[-2000:]
-            time.sleep(0.1)
         yield f"http://127.0.0.1:{port}"
     finally:
         process.kill()  # its data is thrown away; a polite stop takes 15 s
         process.wait()
+
+
+def _start_weed(folder: Path, config: Path) -> "tuple[subprocess.Popen[bytes], int]":
+    """A ready server and its port. It wants eight; when somebody took one in the meantime, eight others."""
+    log_path = folder / "log"
+    for _ in range(5):
+        port = free_port()
+        ports = [
+            f"-{name}={free_port()}"
+            for name in ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port",
+                         "filer.port.grpc", "s3.port.grpc")
+        ]  # fmt: skip
+        with log_path.open("wb") as log:
+            process = subprocess.Popen(
+                [str(WEED), "server", "-ip=127.0.0.1", f"-dir={folder}", "-s3", f"-s3.port={port}",
+                 f"-s3.config={config}", *ports, "-volume.preStopSeconds=1", "-master.volumeSizeLimitMB=64"],
+                stdout=log, stderr=log, cwd=folder, env={**os.environ, "HOME": str(folder)},
+            )  # fmt: skip
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            with contextlib.suppress(httpx2.HTTPError):
+                if httpx2.get(f"http://127.0.0.1:{port}/healthz").status_code == 200:
+                    return process, port
+            time.sleep(0.1)
+        process.kill()
+        process.wait()
+    raise AssertionError(log_path.read_text(errors="replace")[-2000:])
 
 
 async def _folder(tmp_path: Path) -> Reached:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.integration.house.conftest import Stack, eventually, gone
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("up"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(400)]
 
 
 def test_h16_nothing_outlives_the_supervisor_and_nothing_is_broken_after_kill_9(stack: Stack) -> None:

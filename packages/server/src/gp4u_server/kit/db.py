@@ -51,6 +51,11 @@ class Database:
         await self.engine.dispose()
 
 
+# A transaction of ours lasts milliseconds. One whose owner vanished in the middle must not hold its locks for ever:
+# it would keep a lost node from being declared lost.
+_LIMITS = "-c idle_in_transaction_session_timeout=10s -c lock_timeout=10s -c statement_timeout=60s"
+
+
 def connect(url: str, *, pool_size: int = 10, application_name: str = "gp4u") -> Database:
     """Open a pool on `url` (`postgresql://…`). No connection is made before the first use."""
     engine = create_async_engine(
@@ -58,6 +63,6 @@ def connect(url: str, *, pool_size: int = 10, application_name: str = "gp4u") ->
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_pre_ping=True,
-        connect_args={"application_name": application_name, "options": "-c timezone=UTC"},
+        connect_args={"application_name": application_name, "options": f"-c timezone=UTC {_LIMITS}"},
     )
     return Database(engine, async_sessionmaker(engine, expire_on_commit=False))

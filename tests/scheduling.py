@@ -1,0 +1,21 @@
+"""Which tests may run beside which: those of one neighbourhood share a worker, all others go wherever there is room."""
+
+from xdist.scheduler import LoadScopeScheduling
+
+NEIGHBOURHOODS = {
+    "tests/stack/": "marketplace",  # they share one running marketplace …
+    "tests/browser/": "marketplace",  # … and so do these
+    "tests/integration/agent/": "agent",  # every node of these calls its placement alike, and so its control group
+    "tests/integration/house/test_up.py": "up",  # whole stacks of their own: one at a time
+    "tests/install/": "up",
+}
+
+
+class ByNeighbourhood(LoadScopeScheduling):  # type: ignore[misc]
+    """pytest-xdist's scheduler by scope; the scope of a test is its neighbourhood, or itself."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        for prefix, neighbourhood in NEIGHBOURHOODS.items():
+            if nodeid.startswith(prefix):
+                return neighbourhood
+        return nodeid
