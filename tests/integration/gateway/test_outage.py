@@ -28,6 +28,7 @@ async def test_h23_time_frozen_by_an_outage_of_ours_is_not_on_the_bill(stage: St
         return deadline is not None and clock.monotonic_s() > deadline + TTL_S
 
     async with stage.database.transaction() as stuck:
+        await stuck.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         await stuck.execute(text("LOCK TABLE gateway_authorities IN ACCESS EXCLUSIVE MODE"))
         await until("the lease has run out for a while", frozen)
         assert not table.has_authority(clock.monotonic_s())
@@ -57,6 +58,7 @@ async def test_a_change_that_waited_for_the_database_is_dated_from_when_it_happe
     await agent.only_placement()
     await stage.until_state(job_id, "running")
     async with stage.database.transaction() as stuck:
+        await stuck.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         await stuck.execute(text("SELECT 1 FROM nodes WHERE id = :id FOR UPDATE"), {"id": agent.node_id})
         silent_at = await stuck.scalar(text("SELECT clock_timestamp()"))
         agent.beating = False
@@ -116,6 +118,7 @@ async def test_h2_no_claim_between_a_loss_and_its_write(stage: Stage) -> None:
     job_id = await stage.submit(await stage.renter())
     offered = await until("offered", lambda: _offer(first))
     async with stage.database.transaction() as stuck:
+        await stuck.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         await stuck.execute(text("SELECT 1 FROM nodes WHERE id = :id FOR UPDATE"), {"id": first.node_id})
         first.beating = False
         await until("lost", lambda: _is(gateway.hub.table.state(first.node_id), "lost"))
