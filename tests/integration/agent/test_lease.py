@@ -65,7 +65,9 @@ async def test_h2_the_job_is_frozen_before_the_server_may_replace_it(
     may_replace_at = peer.last_beat_at + replace_after_s(peer.ttl_s)
     await peer.until(lambda: now() > may_replace_at + 0.5, "the server may replace it")
     assert last_step_at(node) < may_replace_at
-    assert node.folder().shim_alive(), f"frozen, not dead: the link may come back\n{node.log()}\n{sorted(p.name for p in node.folder().path.iterdir())}"
+    assert node.folder().shim_alive(), (
+        f"frozen, not dead: the link may come back\n{node.log()}\n{sorted(p.name for p in node.folder().path.iterdir())}"
+    )
     if fault == "agent paused":
         node.signal(signal.SIGCONT)
 
