@@ -301,9 +301,9 @@ def measure_checkpoints(report: Report, size_mb: int) -> None:
 
 
 def database_url(marketplace: Marketplace) -> str:
-    """The address of the stack's database, as its own status tells it."""
-    status = json.loads(marketplace.gp4u("status", "--json").stdout)
-    return str(status["database_url"])
+    """The address of the stack's database; only its own user may read the file."""
+    environment = json.loads((marketplace.data / "run" / "environment.json").read_text())
+    return str(environment["DATABASE_URL"])
 
 
 def main() -> None:

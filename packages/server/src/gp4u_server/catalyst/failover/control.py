@@ -8,6 +8,7 @@ from typing import Protocol
 
 import structlog
 from sqlalchemy import func, select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gp4u_server.catalyst.jobs.service import JobService
@@ -21,6 +22,7 @@ PLACING_BATCH = 50
 PLACING_AT_ONCE = 4
 LIMITS_BATCH = 50
 REFUSED_RETRY_S = 15.0
+COLLISION_RETRY_S = 0.5
 TROUBLE_RETRY_S = 30.0
 """A job whose placing raised something unforeseen is put off this long, so that it cannot keep others waiting."""
 UNCLAIMED_AFTER_S = 8.0
@@ -66,6 +68,11 @@ class PlacingLoop:
                     await self.placer.place(session, job_id)
         except DomainError as refusal:
             await self._refused(job_id, refusal)
+        except DBAPIError:
+            # Two transactions met (a deadlock, a lock that took too long) and the database ended ours: nothing is wrong
+            # with the job, and it must not wait for half a minute.
+            log.warning("placing_collided", job_id=job_id, exc_info=True)
+            await self._put_off(job_id, "The platform is busy; it tries again at once.", COLLISION_RETRY_S)
         except Exception:
             log.exception("placing_failed", job_id=job_id)
             await self._put_off(
