@@ -8,7 +8,7 @@ from typing import Protocol
 
 import structlog
 from sqlalchemy import func, select
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gp4u_server.catalyst.jobs.service import JobService
@@ -68,7 +68,7 @@ class PlacingLoop:
                     await self.placer.place(session, job_id)
         except DomainError as refusal:
             await self._refused(job_id, refusal)
-        except DBAPIError:
+        except OperationalError:
             # Two transactions met (a deadlock, a lock that took too long) and the database ended ours: nothing is wrong
             # with the job, and it must not wait for half a minute.
             log.warning("placing_collided", job_id=job_id, exc_info=True)
