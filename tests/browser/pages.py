@@ -19,6 +19,11 @@ class Site:
         await self.page.goto(self.base_url + path)
         await expect(self.page.locator("main")).to_be_visible()
 
+    async def slow_down(self, times: float) -> None:
+        """Scripts run this many times slower from here on, as on a small machine."""
+        session = await self.page.context.new_cdp_session(self.page)
+        await session.send("Emulation.setCPUThrottlingRate", {"rate": times})
+
     async def sign_in_as(self, role: str) -> None:
         """By the demo's own button. Ends on the page behind the sign-in."""
         await self.open("/sign-in")
@@ -53,6 +58,10 @@ class SearchRoom:
     @property
     def offers(self) -> Locator:
         return self.site.page.locator("[data-offer]:visible")
+
+    @property
+    def filters(self) -> Locator:
+        return self.site.page.get_by_role("complementary", name="Filters")
 
     async def ask(self, line: str) -> None:
         await self.line.fill(line)

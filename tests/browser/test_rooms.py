@@ -24,21 +24,45 @@ async def _sign_up(site: Site, use: str = "Rent GPUs") -> str:
 
 
 async def test_search_lives_in_the_address(site: Site) -> None:
+    await site.slow_down(6)
     await site.open("/search")
     search = SearchRoom(site)
     await expect(search.offers.first).to_be_visible()
     others = search.offers.filter(has_not_text="RTX 3090")
     await expect(others.first).to_be_visible()
-    await site.page.get_by_role("complementary", name="Filters").get_by_label("RTX 3090").check()
+    await search.filters.get_by_label("RTX 3090").check()
     await expect(site.page).to_have_url(re.compile("gpu_model=RTX_3090"))
     await expect(others).to_have_count(0)
     await site.page.reload()
-    await expect(
-        site.page.get_by_role("complementary", name="Filters").get_by_label("RTX 3090")
-    ).to_be_checked()
+    await expect(search.filters.get_by_label("RTX 3090")).to_be_checked()
     await site.page.go_back()
     await expect(site.page).not_to_have_url(re.compile("gpu_model"))
+    await expect(search.filters.get_by_label("RTX 3090")).not_to_be_checked()
     await expect(others.first).to_be_visible()
+
+
+async def test_controls_answer_at_once_and_quick_clicks_lose_none(site: Site) -> None:
+    """Clicks in one turn of the event loop: no navigation can be done between two of them."""
+    await site.slow_down(6)
+    await site.open("/search")
+    search = SearchRoom(site)
+    models = search.filters.get_by_role("group", name="GPU model").get_by_role("checkbox")
+    await expect(models.nth(2)).to_be_visible()
+    shown: list[bool] = await search.filters.evaluate(
+        """async (filters) => {
+          const boxes = [...filters.querySelectorAll("fieldset:first-child input[type=checkbox]")].slice(0, 3);
+          const turn = () => new Promise((resolve) => queueMicrotask(resolve));
+          for (const box of [...boxes, boxes[1]]) { box.click(); await turn(); }
+          return boxes.map((box) => box.checked);
+        }"""
+    )
+    assert shown == [True, False, True]
+    await site.page.get_by_role("combobox", name="Sort").select_option("-reliability")
+    await search.filters.get_by_text("24 GB", exact=True).click()
+    await expect(site.page).to_have_url(re.compile("vram_gb_min=24.*sort=-reliability"))
+    assert site.page.url.count("gpu_model=") == 2
+    await expect(search.filters.get_by_role("checkbox", checked=True)).to_have_count(2)
+    await expect(site.page.get_by_role("combobox", name="Sort")).to_have_value("-reliability")
 
 
 async def test_a_mistyped_field_offers_the_right_one(site: Site) -> None:

@@ -1,5 +1,5 @@
 import { useQuery } from "@tanstack/react-query";
-import { useParams, useSearchParams } from "react-router";
+import { useParams } from "react-router";
 import { ApiProblem } from "@/api/problem";
 import { Card, CardHeader } from "@/components/ui/card";
 import { Failed, Notice, Skeleton } from "@/components/ui/states";
@@ -21,6 +21,7 @@ import { isFinal } from "@/features/jobs/types";
 import { useJob } from "@/features/jobs/use-job";
 import { platformQuery } from "@/features/platform/api";
 import { formatCount } from "@/lib/units";
+import { useAddressParams } from "../address-state";
 import { NotFound } from "../not-found";
 import { useTitle } from "../use-title";
 
@@ -34,7 +35,7 @@ export function JobPage() {
 
 function JobRoom({ jobId }: { jobId: string }) {
   const { job: query, stream, eventsLoading } = useJob(jobId);
-  const [params, setParams] = useSearchParams();
+  const [params, ask] = useAddressParams();
   const tab = TABS.find((name) => name === params.get("tab")) ?? "live";
   const job = query.data;
   useTitle(job?.name ?? "Job");
@@ -84,7 +85,7 @@ function JobRoom({ jobId }: { jobId: string }) {
       <Tabs
         value={tab}
         onValueChange={(value) =>
-          setParams(value === "live" ? {} : { tab: value }, { preventScrollReset: true, replace: true })
+          ask(() => new URLSearchParams(value === "live" ? {} : { tab: value }), { replace: true })
         }
       >
         <TabList aria-label="Views of this job">

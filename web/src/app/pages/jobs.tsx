@@ -1,6 +1,6 @@
 import { useInfiniteQuery } from "@tanstack/react-query";
 import { Cpu } from "lucide-react";
-import { Link, useSearchParams } from "react-router";
+import { Link } from "react-router";
 import type { Schemas } from "@/api/client";
 import { Button } from "@/components/ui/button";
 import { Card } from "@/components/ui/card";
@@ -9,6 +9,7 @@ import { Empty, Failed, SkeletonRows, Stale } from "@/components/ui/states";
 import { jobsQuery } from "@/features/jobs/api";
 import { JobRows } from "@/features/jobs/job-list";
 import { cn } from "@/lib/class-names";
+import { useAddressParams } from "../address-state";
 import { useTitle } from "../use-title";
 
 const VIEWS: readonly { key: string; label: string; states: readonly Schemas["JobState"][] }[] = [
@@ -21,7 +22,7 @@ const VIEWS: readonly { key: string; label: string; states: readonly Schemas["Jo
 
 export function JobsPage() {
   useTitle("Jobs");
-  const [params, setParams] = useSearchParams();
+  const [params, ask] = useAddressParams();
   const view = VIEWS.find(({ key }) => key === params.get("view")) ?? VIEWS[0];
   const jobs = useInfiniteQuery(jobsQuery(view?.states ?? []));
   const items = jobs.data?.pages.flatMap((page) => page.items) ?? [];
@@ -46,7 +47,7 @@ export function JobsPage() {
             key={key}
             type="button"
             aria-pressed={key === view?.key}
-            onClick={() => setParams(key === "all" ? {} : { view: key }, { preventScrollReset: true })}
+            onClick={() => ask(() => new URLSearchParams(key === "all" ? {} : { view: key }))}
             className={cn(
               "rounded-md px-2.5 py-1.5 text-sm font-medium focus-visible:outline-offset-[-2px]",
               key === view?.key ? "bg-hover text-ink" : "text-ink-2 hover:text-ink",

@@ -1,7 +1,6 @@
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { Search, SlidersHorizontal } from "lucide-react";
 import { useCallback, useEffect, useRef, useState } from "react";
-import { useSearchParams } from "react-router";
 import { ApiProblem } from "@/api/problem";
 import { Badge } from "@/components/ui/badge";
 import { Button } from "@/components/ui/button";
@@ -26,6 +25,7 @@ import {
 } from "@/features/market/search-state";
 import { cn } from "@/lib/class-names";
 import { plural } from "@/lib/units";
+import { useAddressParams } from "../address-state";
 import { useTitle } from "../use-title";
 
 /** Refusals of the query line itself: told at the line, and not retried. */
@@ -34,15 +34,12 @@ const LINE_FAULTS = (error: unknown): error is ApiProblem =>
 
 export function SearchPage() {
   useTitle("Search GPUs");
-  const [params, setParams] = useSearchParams();
+  const [params, ask] = useAddressParams();
   const state = parseSearch(params);
   const [filtersOpen, setFiltersOpen] = useState(false);
   const change = useCallback(
-    (patch: Partial<SearchState>) =>
-      setParams((current) => serializeSearch({ ...parseSearch(current), ...patch }), {
-        preventScrollReset: true,
-      }),
-    [setParams],
+    (patch: Partial<SearchState>) => ask((current) => serializeSearch({ ...parseSearch(current), ...patch })),
+    [ask],
   );
 
   const search = useInfiniteQuery(searchQuery(state));
