@@ -5,7 +5,6 @@ from xdist.scheduler import LoadScopeScheduling
 NEIGHBOURHOODS = {
     "tests/stack/": "marketplace",  # they share one running marketplace …
     "tests/browser/": "marketplace",  # … and so do these
-    "tests/integration/agent/": "agent",  # every node of these calls its placement alike, and so its control group
     "tests/integration/house/test_up.py": "up",  # whole stacks of their own: one at a time
     "tests/install/": "up",
     "tests/integration/checkpoints/test_objectstore.py": "s3",  # the S3 server has two ports that cannot be chosen

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gp4u_agent.job_process import end_leftovers, end_shim
 from gp4u_agent.placement_dir import PlacementDir
-from gp4u_agent.runtime import cgroups, processes, sandbox
-from gp4u_protocol.messages import DesiredRun, PlacementSpec
+from gp4u_agent.runtime import cgroups, sandbox
 
 from tests.integration.agent.peer import Peer, serve
 
@@ -35,26 +35,8 @@ SIMULATION = "devices:\n  - {model: RTX_4090, vram_gb: 24, count: 1}\n"
 PROGRAM = str(Path(sys.executable).with_name("gp4u-agent"))
 
 
-def spec(command: str, placement_id: str = "pl_1", epoch: int = 1, **fields: Any) -> PlacementSpec:
-    """A placement that runs `command`."""
-    return PlacementSpec(
-        **{
-            "placement_id": placement_id,
-            "job_id": "job_1",
-            "epoch": epoch,
-            "desired": DesiredRun.RUN,
-            "job_name": "test",
-            "command": command,
-            "device_uuids": [],
-            "cpus": 1,
-            "memory_mb": 256,
-            "disk_mb": 64,
-            "checkpoint_path": "ckpt",
-            "checkpoint_every_s": 3600,
-            "stop_grace_s": 5,
-            **fields,
-        }
-    )
+_LIFELINE, _OUR_END = os.pipe()
+"""Whatever ends this test run, agents, shims and jobs notice that our end is closed, and go too."""
 
 
 @dataclass
@@ -66,34 +48,28 @@ class AgentProcess:
     process: subprocess.Popen[bytes] | None = None
     environment: dict[str, str] = field(default_factory=dict)
     arguments: list[str] = field(default_factory=list)
+    lifeline: int = _LIFELINE
 
     def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run([PROGRAM, *arguments], capture_output=True, text=True, timeout=60, check=False)
 
     async def join(self) -> "subprocess.CompletedProcess[str]":
-        (self.state.parent / "spec.yaml").write_text(SIMULATION)
+        simulation = self.state.parent / "spec.yaml"
+        simulation.write_text(SIMULATION)
         return await asyncio.to_thread(
             self.command,
-            "join",
-            self.peer.url,
-            "--token",
-            self.peer.token,
-            "--name",
-            "test-node",
-            "--state",
-            str(self.state),
-            "--simulate",
-            str(self.state.parent / "spec.yaml"),
+            *("join", self.peer.url, "--token", self.peer.token, "--name", "test-node"),
+            *("--state", str(self.state), "--simulate", str(simulation)),
         )
 
-    def start(self, **options: Any) -> None:
+    def start(self) -> None:
         with open(self.state.parent / "agent.log", "ab") as log:
             self.process = subprocess.Popen(
                 [PROGRAM, "run", "--state", str(self.state), *self.arguments],
                 stdout=log,
                 stderr=log,
-                env={**os.environ, **self.environment},
-                **options,
+                env={**os.environ, **self.environment, "GP4U_LIFELINE_FD": str(self.lifeline)},
+                pass_fds=(self.lifeline,),
             )
 
     def signal(self, number: signal.Signals) -> None:
@@ -102,11 +78,12 @@ class AgentProcess:
         if number == signal.SIGKILL:
             self.process.wait()
 
-    def folder(self, placement_id: str = "pl_1", epoch: int = 1) -> PlacementDir:
-        return PlacementDir(self.state / "placements" / f"{placement_id}.{epoch}")
+    def folder(self) -> PlacementDir:
+        """Of the test's first placement."""
+        return PlacementDir(self.state / "placements" / f"{self.peer.first}.1")
 
-    def shim_pid(self, placement_id: str = "pl_1", epoch: int = 1) -> int:
-        identity = self.folder(placement_id, epoch).read(self.folder(placement_id, epoch).shim_identity)
+    def shim_pid(self) -> int:
+        identity = self.folder().read(self.folder().shim_identity)
         assert identity is not None
         return int(identity["pid"])
 
@@ -118,17 +95,12 @@ class AgentProcess:
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
-        folders = list((self.state / "placements").iterdir()) if (self.state / "placements").is_dir() else []
-        for path in folders:
-            folder = PlacementDir(path)
-            if folder.shim_alive():
-                os.kill(int((folder.read(folder.shim_identity) or {})["pid"]), signal.SIGKILL)
-            groups = cgroups.find(path.name)
-            groups.kill_all()
-            processes.send(groups.pids(), signal.SIGKILL)
-            if "freeze" in groups.purposes:
-                groups.thaw()
-            groups.remove()
+        placements = self.state / "placements"
+        for path in list(placements.iterdir()) if placements.is_dir() else []:
+            end_shim(PlacementDir(path))
+        for hierarchy in cgroups.hierarchies():
+            for left in (hierarchy.base / "gp4u").glob(f"pl_{self.peer.name}_*"):
+                end_leftovers(left.name)
 
 
 @pytest.fixture
@@ -144,16 +116,31 @@ def node_folder() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture
-async def node(peer: Peer, node_folder: Path) -> AsyncIterator[AgentProcess]:
-    """A joined node whose agent runs."""
+@pytest.fixture(scope="session")
+async def joined() -> AsyncIterator[AgentProcess]:
+    """A node that joined. Its peer is gone; the tests' own peers take its place."""
     if not NAMESPACES_WORK:
         pytest.skip(f"the sandbox does not work here: {PROBE.why_not}")
+    with tempfile.TemporaryDirectory(prefix="gp4u-agent-test-") as folder:
+        async with serve(Peer()) as peer:
+            agent = AgentProcess(peer, Path(folder, "state"))
+            done = await agent.join()
+            assert done.returncode == 0, done.stderr
+        yield agent
+
+
+@pytest.fixture
+async def node(peer: Peer, node_folder: Path, joined: AgentProcess) -> AsyncIterator[AgentProcess]:
+    """A joined node whose agent runs."""
+    shutil.copytree(joined.state.parent, node_folder, dirs_exist_ok=True)
     agent = AgentProcess(peer, node_folder / "state")
-    joined = await agent.join()
-    assert joined.returncode == 0, joined.stderr
-    agent.start()
+    membership = agent.state / "node.json"
+    said = membership.read_text()
+    said = said.replace(f":{joined.peer.port}", f":{peer.port}")
+    membership.write_text(said.replace(str(joined.state.parent), str(node_folder)))
+    peer.token, peer.public_key = "used", joined.peer.public_key
     try:
+        agent.start()
         await peer.until(lambda: peer.sessions, "the agent connects")
         yield agent
     finally:

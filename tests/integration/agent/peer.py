@@ -6,6 +6,7 @@ It grants, renews and acknowledges by the protocol's rules and can be told to mi
 import asyncio
 import base64
 import contextlib
+import secrets
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
@@ -56,6 +57,9 @@ DATA_KEY = base64.b64encode(bytes(range(32))).decode()
 class Peer:
     """Script and record of the conversation."""
 
+    name: str = field(
+        default_factory=lambda: secrets.token_hex(4)
+    )  # in every id, so that no two tests share one
     ttl_s: float = 3.0
     interval_s: float = 0.3
     token: str = "good-token"
@@ -84,6 +88,44 @@ class Peer:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def job_id(self) -> str:
+        """The job of this test."""
+        return f"job_{self.name}"
+
+    @property
+    def first(self) -> str:
+        """Its placement; control groups on the machine are called after it."""
+        return f"pl_{self.name}_1"
+
+    @property
+    def second(self) -> str:
+        """The placement after it."""
+        return f"pl_{self.name}_2"
+
+    def spec(
+        self, command: str, placement_id: str | None = None, epoch: int = 1, **fields: Any
+    ) -> PlacementSpec:
+        """A placement that runs `command`; the first one of the job unless another is named."""
+        return PlacementSpec(
+            **{
+                "placement_id": placement_id or self.first,
+                "job_id": self.job_id,
+                "epoch": epoch,
+                "desired": DesiredRun.RUN,
+                "job_name": "test",
+                "command": command,
+                "device_uuids": [],
+                "cpus": 1,
+                "memory_mb": 256,
+                "disk_mb": 64,
+                "checkpoint_path": "ckpt",
+                "checkpoint_every_s": 3600,
+                "stop_grace_s": 5,
+                **fields,
+            }
+        )
 
     async def want(self, spec: PlacementSpec) -> None:
         """Place a job here, or change what is wanted of it."""

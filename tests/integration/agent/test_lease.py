@@ -13,7 +13,7 @@ from gp4u_agent.runtime import processes
 from gp4u_protocol.lease import replace_after_s
 from gp4u_protocol.messages import ActualState
 
-from tests.integration.agent.conftest import AgentProcess, paused, spec
+from tests.integration.agent.conftest import AgentProcess, paused
 from tests.integration.agent.peer import Peer
 
 WITNESS = (
@@ -28,15 +28,15 @@ def now() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-def last_step_at(node: AgentProcess, placement_id: str = "pl_1", epoch: int = 1) -> float:
+def last_step_at(node: AgentProcess) -> float:
     """When the job last did something."""
-    lines = (node.folder(placement_id, epoch).job / "beats").read_text().splitlines()
+    lines = (node.folder().job / "beats").read_text().splitlines()
     return float(lines[-2]) if len(lines) > 1 else 0.0
 
 
 async def started(peer: Peer, node: AgentProcess) -> None:
-    await peer.want(spec(WITNESS))
-    await peer.until(lambda: peer.report("pl_1", ActualState.RUNNING), "the job runs")
+    await peer.want(peer.spec(WITNESS))
+    await peer.until(lambda: peer.report(peer.first, ActualState.RUNNING), "the job runs")
     await peer.until(lambda: now() - last_step_at(node) < 0.5, "the witness writes")
 
 
@@ -79,7 +79,7 @@ async def test_h2_a_thawed_job_lost_nothing_and_started_nothing_twice(peer: Peer
         await stands_still(node, peer)
     await goes_on(node, peer)
     assert node.shim_pid() == shim
-    assert peer.states("pl_1").count(ActualState.RUNNING) == 1
+    assert peer.states(peer.first).count(ActualState.RUNNING) == 1
 
 
 async def test_h2_a_half_open_link_is_noticed_and_dialled_again(peer: Peer, node: AgentProcess) -> None:
@@ -111,7 +111,7 @@ async def test_h2_the_shim_killed_takes_the_job_along(peer: Peer, node: AgentPro
         "everything of the job is gone",
         within_s=3,
     )
-    report = await peer.until(lambda: peer.report("pl_1", ActualState.EXITED), "the end is reported")
+    report = await peer.until(lambda: peer.report(peer.first, ActualState.EXITED), "the end is reported")
     assert report.reason == "shim_lost"
 
 
@@ -123,7 +123,7 @@ async def test_h2_the_shim_killed_while_the_agent_is_away_is_reported_at_its_ret
     node.signal(signal.SIGKILL)
     os.kill(shim, signal.SIGKILL)
     node.start()
-    report = await peer.until(lambda: peer.report("pl_1", ActualState.EXITED), "the end is reported")
+    report = await peer.until(lambda: peer.report(peer.first, ActualState.EXITED), "the end is reported")
     assert report.reason == "shim_lost"
 
 
@@ -137,20 +137,20 @@ async def test_h2_a_killed_agent_takes_its_running_job_up_again(peer: Peer, node
     await goes_on(node, peer)
     assert node.shim_pid() == shim
     assert len(peer.claims) > claims, "claimed again: the data key lived in memory only"
-    assert peer.states("pl_1").count(ActualState.RUNNING) == 1
-    await peer.stop("pl_1")
-    await peer.until(lambda: peer.report("pl_1", ActualState.STOPPED), "it still obeys")
+    assert peer.states(peer.first).count(ActualState.RUNNING) == 1
+    await peer.stop(peer.first)
+    await peer.until(lambda: peer.report(peer.first, ActualState.STOPPED), "it still obeys")
 
 
 async def test_a_job_that_ended_while_the_agent_was_away_is_reported(peer: Peer, node: AgentProcess) -> None:
-    await peer.want(spec("echo 1 > $GP4U_CHECKPOINT_DIR/n; sleep 1.5; echo finished"))
-    await peer.until(lambda: peer.report("pl_1", ActualState.RUNNING), "the job runs")
+    await peer.want(peer.spec("echo 1 > $GP4U_CHECKPOINT_DIR/n; sleep 1.5; echo finished"))
+    await peer.until(lambda: peer.report(peer.first, ActualState.RUNNING), "the job runs")
     node.signal(signal.SIGKILL)
     await peer.until(lambda: not node.folder().shim_alive(), "the job ends")
     node.start()
-    report = await peer.until(lambda: peer.report("pl_1", ActualState.EXITED), "the end is reported")
+    report = await peer.until(lambda: peer.report(peer.first, ActualState.EXITED), "the end is reported")
     assert report.exit_code == 0
-    assert "finished" in peer.log("pl_1")
+    assert "finished" in peer.log(peer.first)
     assert [row["trigger"] for row in peer.checkpoints] == ["final"]
 
 
@@ -162,7 +162,7 @@ async def test_h2_a_superseded_job_is_killed_not_thawed_when_the_link_is_back(
     await peer.cut()
     await stands_still(node, peer)
     last = last_step_at(node)
-    await peer.supersede("pl_1")
+    await peer.supersede(peer.first)
     peer.closed = False
     await peer.until(lambda: (f := processes.read_stat(shim)) is None or f.state == "Z", "the job is killed")
     path = node.folder().job / "beats"
@@ -170,14 +170,14 @@ async def test_h2_a_superseded_job_is_killed_not_thawed_when_the_link_is_back(
 
 
 async def test_h2_nothing_starts_without_a_grant(peer: Peer, node: AgentProcess) -> None:
-    stale = spec(WITNESS)
-    peer.epochs["job_1"] = 2
-    peer.desired["pl_1"] = stale
+    stale = peer.spec(WITNESS)
+    peer.epochs[peer.job_id] = 2
+    peer.desired[peer.first] = stale
     await peer.tell_desired()
     await peer.until(lambda: len(peer.claims) >= 1, "it is claimed")
     await asyncio.sleep(0.5)
     assert not (node.folder().job / "beats").exists()
-    assert peer.states("pl_1") == []
+    assert peer.states(peer.first) == []
 
 
 async def test_a_newer_epoch_on_the_same_node_waits_for_the_end_of_the_older(
@@ -185,9 +185,9 @@ async def test_a_newer_epoch_on_the_same_node_waits_for_the_end_of_the_older(
 ) -> None:
     await started(peer, node)
     shim = node.shim_pid()
-    del peer.desired["pl_1"]
-    await peer.want(spec(WITNESS, placement_id="pl_2", epoch=2))
-    await peer.until(lambda: peer.report("pl_2", ActualState.RUNNING), "the new epoch runs")
+    del peer.desired[peer.first]
+    await peer.want(peer.spec(WITNESS, placement_id=peer.second, epoch=2))
+    await peer.until(lambda: peer.report(peer.second, ActualState.RUNNING), "the new epoch runs")
     found = processes.read_stat(shim)
     assert found is None or found.state == "Z"
 
@@ -195,8 +195,8 @@ async def test_a_newer_epoch_on_the_same_node_waits_for_the_end_of_the_older(
 async def test_the_lifeline_ends_agent_shim_and_job_together(peer: Peer, node: AgentProcess) -> None:
     node.signal(signal.SIGKILL)
     read_end, write_end = os.pipe()
-    node.environment = {"GP4U_LIFELINE_FD": str(read_end)}
-    node.start(pass_fds=(read_end,))
+    node.lifeline = read_end
+    node.start()
     os.close(read_end)
     await started(peer, node)
     shim = node.shim_pid()
@@ -245,11 +245,11 @@ async def test_h6_an_agent_whose_clock_is_a_day_off_works_all_the_same(
         "        return super().now(tz) + datetime.timedelta(days=1)\n"
         "datetime.datetime = Off\n"
     )
-    node.environment = {"PYTHONPATH": str(site)}
+    node.environment["PYTHONPATH"] = str(site)
     node.start()
     await started(peer, node)
-    await peer.stop("pl_1")
-    await peer.until(lambda: peer.report("pl_1", ActualState.STOPPED), "it runs and stops like any other")
+    await peer.stop(peer.first)
+    await peer.until(lambda: peer.report(peer.first, ActualState.STOPPED), "it runs and stops like any other")
 
 
 async def test_h21_the_same_token_twice_is_refused_with_a_clear_message(

@@ -7,7 +7,7 @@ import pytest
 import zstandard
 from gp4u_protocol.messages import ActualState, RestorePoint
 
-from tests.integration.agent.conftest import AgentProcess, spec
+from tests.integration.agent.conftest import AgentProcess
 from tests.integration.agent.peer import Peer
 
 
@@ -25,17 +25,17 @@ async def test_a_job_runs_and_its_end_output_and_durations_are_reported(
     peer: Peer, node: AgentProcess
 ) -> None:
     peer.uploads["up_1"] = packed({"hello.sh": b"echo hello $GP4U_JOB_ID $GP4U_EPOCH; sleep 0.5; echo bye"})
-    await peer.want(spec("sh hello.sh", upload_id="up_1"))
-    report = await peer.until(lambda: peer.report("pl_1", ActualState.EXITED), "the job ends")
+    await peer.want(peer.spec("sh hello.sh", upload_id="up_1"))
+    report = await peer.until(lambda: peer.report(peer.first, ActualState.EXITED), "the job ends")
     assert (report.exit_code, report.signal, report.reason) == (0, None, None)
-    assert peer.log("pl_1") == "hello job_1 1\nbye\n"
-    assert peer.states("pl_1") == [
+    assert peer.log(peer.first) == f"hello {peer.job_id} 1\nbye\n"
+    assert peer.states(peer.first) == [
         ActualState.FETCHING,
         ActualState.RESTORING,
         ActualState.RUNNING,
         ActualState.EXITED,
     ]
-    running = peer.report("pl_1", ActualState.RUNNING)
+    running = peer.report(peer.first, ActualState.RUNNING)
     assert running is not None
     assert set(running.durations_ms) == {"fetching", "restoring", "starting"}
     peer.desired.clear()
@@ -44,11 +44,11 @@ async def test_a_job_runs_and_its_end_output_and_durations_are_reported(
 
 
 async def test_a_command_that_exits_1_is_reported_with_its_code(peer: Peer, node: AgentProcess) -> None:
-    await peer.want(spec("echo oops >&2; exit 1"))
-    report = await peer.until(lambda: peer.report("pl_1", ActualState.EXITED), "the job ends")
+    await peer.want(peer.spec("echo oops >&2; exit 1"))
+    report = await peer.until(lambda: peer.report(peer.first, ActualState.EXITED), "the job ends")
     assert report.exit_code == 1
-    assert "oops" in peer.log("pl_1")
-    assert ActualState.RUNNING not in peer.states("pl_1"), (
+    assert "oops" in peer.log(peer.first)
+    assert ActualState.RUNNING not in peer.states(peer.first), (
         "a command that fails at once was never proven ready"
     )
 
@@ -58,12 +58,12 @@ async def test_a_job_stops_gracefully_with_a_final_checkpoint(peer: Peer, node: 
         "trap 'echo saved > $GP4U_CHECKPOINT_DIR/state.new; mv $GP4U_CHECKPOINT_DIR/state.new "
         "$GP4U_CHECKPOINT_DIR/state; exit 0' TERM; echo ready; while :; do sleep 0.1; done"
     )
-    await peer.want(spec(command))
-    await peer.until(lambda: "ready" in peer.log("pl_1"), "the job runs")
-    await peer.stop("pl_1")
-    report = await peer.until(lambda: peer.report("pl_1", ActualState.STOPPED), "the job stops")
+    await peer.want(peer.spec(command))
+    await peer.until(lambda: "ready" in peer.log(peer.first), "the job runs")
+    await peer.stop(peer.first)
+    report = await peer.until(lambda: peer.report(peer.first, ActualState.STOPPED), "the job stops")
     assert report.reason == "by_renter"
-    assert ActualState.STOPPING in peer.states("pl_1")
+    assert ActualState.STOPPING in peer.states(peer.first)
     assert [row["trigger"] for row in peer.checkpoints] == ["final"]
 
 
@@ -71,10 +71,10 @@ async def test_a_job_that_ignores_sigterm_is_saved_and_killed_after_its_grace(
     peer: Peer, node: AgentProcess
 ) -> None:
     command = "trap '' TERM; echo 1 > $GP4U_CHECKPOINT_DIR/n; echo ready; while :; do sleep 0.1; done"
-    await peer.want(spec(command, stop_grace_s=1))
-    await peer.until(lambda: "ready" in peer.log("pl_1"), "the job runs")
-    await peer.stop("pl_1")
-    await peer.until(lambda: peer.report("pl_1", ActualState.STOPPED), "the job stops")
+    await peer.want(peer.spec(command, stop_grace_s=1))
+    await peer.until(lambda: "ready" in peer.log(peer.first), "the job runs")
+    await peer.stop(peer.first)
+    await peer.until(lambda: peer.report(peer.first, ActualState.STOPPED), "the job stops")
     assert [row["trigger"] for row in peer.checkpoints] == ["final"]
     await peer.until(lambda: not node.folder().shim_alive(), "the shim is gone: " + node.log(), within_s=3)
 
@@ -86,32 +86,32 @@ async def test_the_jobs_own_commit_is_answered_and_the_next_epoch_starts_from_it
         'cat "$GP4U_CHECKPOINT_DIR/n" 2>/dev/null || echo fresh; echo 41 > $GP4U_CHECKPOINT_DIR/n; '
         "gp4u-checkpoint --step 41 && echo committed; sleep 30"
     )
-    await peer.want(spec(command))
-    await peer.until(lambda: "committed" in peer.log("pl_1"), "the commit is answered")
-    assert peer.log("pl_1").startswith("fresh")
+    await peer.want(peer.spec(command))
+    await peer.until(lambda: "committed" in peer.log(peer.first), "the commit is answered")
+    assert peer.log(peer.first).startswith("fresh")
     assert [(row["trigger"], row["step"]) for row in peer.checkpoints] == [("job", 41)]
 
-    await peer.supersede("pl_1")
+    await peer.supersede(peer.first)
     await peer.until(lambda: not node.folder().path.exists(), "the superseded epoch is gone")
     point = RestorePoint(checkpoint_id="checkpoint-1", epoch=1, seq=1)
-    await peer.want(spec(command, placement_id="pl_2", epoch=2, restore=point))
-    await peer.until(lambda: peer.log("pl_2").startswith("41\n"), "the state came back")
+    await peer.want(peer.spec(command, placement_id=peer.second, epoch=2, restore=point))
+    await peer.until(lambda: peer.log(peer.second).startswith("41\n"), "the state came back")
 
 
 async def test_interval_checkpoints_are_taken_while_it_runs(peer: Peer, node: AgentProcess) -> None:
     command = "i=0; while :; do i=$((i+1)); echo $i > $GP4U_CHECKPOINT_DIR/n.t; mv $GP4U_CHECKPOINT_DIR/n.t $GP4U_CHECKPOINT_DIR/n; sleep 0.2; done"
-    await peer.want(spec(command, checkpoint_every_s=1))
+    await peer.want(peer.spec(command, checkpoint_every_s=1))
     await peer.until(lambda: len(peer.checkpoints) >= 2, "two interval checkpoints")
     assert {row["trigger"] for row in peer.checkpoints} == {"interval"}
 
 
 async def test_h3_a_stale_epoch_told_by_the_api_kills_the_job(peer: Peer, node: AgentProcess) -> None:
     command = "i=0; while :; do i=$((i+1)); echo $i > $GP4U_CHECKPOINT_DIR/n.t; mv $GP4U_CHECKPOINT_DIR/n.t $GP4U_CHECKPOINT_DIR/n; sleep 0.2; done"
-    await peer.want(spec(command, checkpoint_every_s=1))
+    await peer.want(peer.spec(command, checkpoint_every_s=1))
     await peer.until(lambda: peer.checkpoints, "it runs and saves")
-    peer.epochs["job_1"] = 2  # placed elsewhere; this node was not told yet
+    peer.epochs[peer.job_id] = 2  # placed elsewhere; this node was not told yet
     await peer.until(lambda: not node.folder().shim_alive(), "the job is killed", within_s=10)
-    assert ActualState.EXITED not in peer.states("pl_1")
+    assert ActualState.EXITED not in peer.states(peer.first)
 
 
 @pytest.mark.parametrize(
@@ -125,9 +125,9 @@ async def test_h3_a_stale_epoch_told_by_the_api_kills_the_job(peer: Peer, node: 
 async def test_limits_end_a_job_with_the_reason(
     peer: Peer, node: AgentProcess, command: str, reason: str
 ) -> None:
-    await peer.want(spec(command))
+    await peer.want(peer.spec(command))
     report = await peer.until(
-        lambda: peer.report("pl_1", ActualState.EXITED), "the job is ended", within_s=40
+        lambda: peer.report(peer.first, ActualState.EXITED), "the job is ended", within_s=40
     )
     assert report.reason == reason
     assert report.exit_code != 0
@@ -135,8 +135,8 @@ async def test_limits_end_a_job_with_the_reason(
 
 async def test_a_hostile_archive_is_refused_without_touching_the_node(peer: Peer, node: AgentProcess) -> None:
     peer.uploads["up_1"] = packed({"../../escaped": b"x"})
-    await peer.want(spec("true", upload_id="up_1"))
-    report = await peer.until(lambda: peer.report("pl_1", ActualState.START_FAILED), "it is refused")
+    await peer.want(peer.spec("true", upload_id="up_1"))
+    report = await peer.until(lambda: peer.report(peer.first, ActualState.START_FAILED), "it is refused")
     assert report.reason == "bad_job_folder"
     assert not (node.state / "escaped").exists()
     assert not (node.state / "placements" / "escaped").exists()
@@ -147,14 +147,14 @@ async def test_progress_and_usage_ride_on_the_heartbeat(peer: Peer, node: AgentP
         """echo '{"step": 7, "total_steps": 9, "metrics": {"loss": 0.5}}' > $GP4U_PROGRESS_FILE.t; """
         "mv $GP4U_PROGRESS_FILE.t $GP4U_PROGRESS_FILE; while :; do :; done"
     )
-    await peer.want(spec(command))
+    await peer.want(peer.spec(command))
 
     def told() -> bool:
-        status = peer.statuses.get("pl_1")
+        status = peer.statuses.get(peer.first)
         return bool(status and status.progress and status.usage and status.usage.cpu_percent > 0)
 
     await peer.until(told, "progress and usage are told")
-    progress = peer.statuses["pl_1"].progress
+    progress = peer.statuses[peer.first].progress
     assert progress is not None
     assert (progress.step, progress.total_steps, progress.metrics) == (7, 9, {"loss": 0.5})
     assert peer.hellos[0].facts.simulated
@@ -165,6 +165,6 @@ async def test_h27_poison_message_a_request_that_cannot_be_answered_does_not_hid
     peer: Peer, node: AgentProcess
 ) -> None:
     command = "cd $GP4U_CONTROL_DIR; mkdir .commit-x.answer; echo '[]' > commit-x.request; sleep 0.5"
-    await peer.want(spec(command))
-    report = await peer.until(lambda: peer.report("pl_1", ActualState.EXITED), "the job's end is told")
+    await peer.want(peer.spec(command))
+    report = await peer.until(lambda: peer.report(peer.first, ActualState.EXITED), "the job's end is told")
     assert report.exit_code == 0

@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from gp4u_agent.runtime import cgroups, processes, sandbox
+from gp4u_agent.job_process import end_leftovers
+from gp4u_agent.runtime import processes, sandbox
 from gp4u_agent.runtime.port import Limits, Runtime, Workload
 from gp4u_agent.runtime.process import PlainProcesses
 from gp4u_agent.runtime.sandbox import Sandbox
@@ -31,15 +32,20 @@ LIMITS = Limits(memory_bytes=256 << 20, disk_bytes=64 << 20, cpus=1, pids_max=10
 
 @contextlib.contextmanager
 def running(
-    runtime: Runtime, command: str, environment: dict[str, str] | None = None, limits: Limits = LIMITS
+    runtime: Runtime,
+    command: str,
+    environment: dict[str, str] | None = None,
+    limits: Limits = LIMITS,
+    name: str = "",
+    folder: Path | None = None,
 ) -> Iterator[tuple[Runtime, Path, int]]:
     """The command under this runtime: (runtime, job folder, descriptor of its output)."""
-    folder = Path(tempfile.mkdtemp(prefix="gp4u-sandbox-test-"))
-    for name in ("job", "control", "inside"):
-        (folder / name).mkdir()
+    folder = folder or Path(tempfile.mkdtemp(prefix="gp4u-sandbox-test-"))
+    for part in ("job", "control", "inside"):
+        (folder / part).mkdir()
     shutil.copy(Path(escapes.__file__), folder / "job" / "escapes.py")
     workload = Workload(
-        name=f"test-{secrets.token_hex(4)}",
+        name=name or f"test-{secrets.token_hex(4)}",
         command=command,
         environment=environment or {},
         job_dir=folder / "job",
@@ -165,30 +171,35 @@ def test_kill_ends_all_of_a_frozen_job_too(kind: str) -> None:
 def test_h2_the_job_dies_with_the_process_that_started_it(kind: str) -> None:
     """What a kill -9 of the shim does, without its loop around it."""
     read_end, write_end = os.pipe()
+    parent, name = os.getpid(), f"test-{secrets.token_hex(4)}"
+    folder = Path(tempfile.mkdtemp(prefix="gp4u-sandbox-test-"))
     child = os.fork()
     if child == 0:
         try:
-            with running(FREEZERS[kind](), FORKING) as (runtime, job, _):
+            with running(FREEZERS[kind](), FORKING, name=name, folder=folder) as (runtime, job, _):
                 poll(lambda: (job / "beats").exists() and len(runtime.pids()) >= 2, "it works")
                 os.write(write_end, json.dumps(runtime.pids()).encode())
-                time.sleep(600)
+                while os.getppid() == parent:
+                    time.sleep(0.1)
         finally:
             os._exit(1)
-    os.close(write_end)
-    assert select.select([read_end], [], [], 20)[0]
-    tree = json.loads(os.read(read_end, 1 << 16))
-    os.close(read_end)
-    os.kill(child, 9)
-    os.waitpid(child, 0)
-    poll(
-        lambda: not [pid for pid in tree if (f := processes.read_stat(pid)) and f.state != "Z"],
-        "everything is gone",
-        within_s=5,
-    )
-    for hierarchy in cgroups.hierarchies():
-        for left in (hierarchy.base / "gp4u").glob("test-*"):
-            with contextlib.suppress(OSError):
-                left.rmdir()
+    try:
+        os.close(write_end)
+        assert select.select([read_end], [], [], 20)[0]
+        tree = json.loads(os.read(read_end, 1 << 16))
+    finally:
+        os.close(read_end)
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+    try:
+        poll(
+            lambda: not [pid for pid in tree if (f := processes.read_stat(pid)) and f.state != "Z"],
+            "everything is gone",
+            within_s=5,
+        )
+    finally:
+        end_leftovers(name)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.mark.parametrize(
