@@ -6,13 +6,14 @@ describe("formatMoney", () => {
     expect(formatMoney(1_500_000)).toBe("$1.50");
     expect(formatMoney(445_000, "USD", { precision: "rate" })).toBe("$0.445");
     expect(formatMoney(1, "USD", { precision: "exact" })).toBe("$0.000001");
-    expect(formatMoney(47_312_850, "USD", { precision: "exact" })).toBe("$47.31285");
+    expect(formatMoney(47_312_850, "USD", { precision: "exact" })).toBe("$47.312850");
+    expect(formatMoney(47_310_000, "USD", { precision: "exact" })).toBe("$47.31");
     expect(formatMoney(1_234_567_000_000)).toBe("$1,234,567.00");
   });
 
   it("tells gains from losses by sign, with a real minus", () => {
-    expect(formatMoney(-7_000, "USD", { precision: "exact", sign: true })).toBe("−$0.007");
-    expect(formatMoney(7_000, "USD", { precision: "exact", sign: true })).toBe("+$0.007");
+    expect(formatMoney(-7_000, "USD", { precision: "exact", sign: true })).toBe("−$0.007000");
+    expect(formatMoney(7_000, "USD", { precision: "exact", sign: true })).toBe("+$0.007000");
     expect(formatMoney(0, "USD", { sign: true })).toBe("$0.00");
   });
 

@@ -3,7 +3,7 @@
 const MICROS = 1_000_000;
 
 interface MoneyStyle {
-  /** Fraction digits; "rate" shows 2 to 4 (a price per hour), "exact" up to 6. */
+  /** Fraction digits; "rate" shows 2 to 4 (a price per hour), "exact" 2 for whole cents and else 6: columns align. */
   precision?: 2 | 4 | "rate" | "exact";
   sign?: boolean;
 }
@@ -12,7 +12,7 @@ const DIGITS = {
   2: [2, 2],
   4: [4, 4],
   rate: [2, 4],
-  exact: [2, 6],
+  exact: [6, 6],
 } as const;
 
 const cache = new Map<string, Intl.NumberFormat>();
@@ -35,7 +35,8 @@ function formatter(currency: string, minimum: number, maximum: number, sign: boo
 }
 
 export function formatMoney(micros: number, currency = "USD", style: MoneyStyle = {}): string {
-  const [minimum, maximum] = DIGITS[style.precision ?? 2];
+  const cents = micros % (MICROS / 100) === 0;
+  const [minimum, maximum] = style.precision === "exact" && cents ? DIGITS[2] : DIGITS[style.precision ?? 2];
   const text = formatter(currency, minimum, maximum, style.sign ?? false).format(micros / MICROS);
   return text.replace("-", "−");
 }

@@ -37,7 +37,7 @@ export function EarningsPage() {
         <div className="grid gap-4">
           {isError ? <Stale error={error} onRetry={() => void refetch()} /> : null}
           <Card>
-            <dl className="grid gap-4 px-4 py-4 sm:grid-cols-3 sm:px-5">
+            <dl className="grid grid-cols-2 gap-4 px-4 py-4 sm:grid-cols-3 sm:px-5">
               <Stat label="Last 24 hours" value={<Money micros={data.earned_24h_micros} precision={4} />} />
               <Stat label="Last 30 days" value={<Money micros={data.earned_30d_micros} precision={4} />} />
               <Stat label="In all" value={<Money micros={data.earned_total_micros} precision={4} />} />
@@ -58,24 +58,31 @@ export function EarningsPage() {
                   <tr>
                     <Th>Node</Th>
                     <Th numeric>Billed time</Th>
-                    <Th numeric>Renters paid</Th>
-                    <Th numeric>Platform's part</Th>
+                    <Th numeric className="hidden sm:table-cell">
+                      Renters paid
+                    </Th>
+                    <Th numeric className="hidden sm:table-cell">
+                      Platform's part
+                    </Th>
                     <Th numeric>Your part</Th>
                   </tr>
                 </thead>
                 <tbody>
                   {data.by_node.map((node) => (
                     <tr key={node.node_id}>
-                      <Td className="font-medium">{node.node_name}</Td>
+                      <Td className="font-medium whitespace-nowrap">{node.node_name}</Td>
                       <Td numeric>{formatDuration(node.billed_s)}</Td>
-                      <Td numeric>
+                      <Td numeric className="hidden sm:table-cell">
                         <Money micros={node.gross_micros} precision="exact" />
                       </Td>
-                      <Td numeric className="text-ink-2">
+                      <Td numeric className="hidden text-ink-2 sm:table-cell">
                         <Money micros={-node.platform_fee_micros} precision="exact" />
                       </Td>
                       <Td numeric className="font-semibold">
                         <Money micros={node.earned_micros} precision="exact" />
+                        <span className="block text-xs font-normal text-ink-3 sm:hidden">
+                          of <Money micros={node.gross_micros} precision="exact" />
+                        </span>
                       </Td>
                     </tr>
                   ))}

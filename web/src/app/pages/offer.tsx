@@ -118,7 +118,7 @@ function OfferFacts({ offer }: { offer: Offer }) {
     <div className="grid gap-4">
       <Card>
         <CardHeader title="The node" />
-        <dl className="divide-y divide-line px-5 py-2">
+        <dl className="divide-y divide-line px-4 sm:px-5 py-2">
           <Fact label="Name">{offer.node_name}</Fact>
           <Fact label="Owner">{offer.owner_name || "–"}</Fact>
           <Fact label="Region">{offer.region}</Fact>
@@ -148,7 +148,7 @@ function OfferFacts({ offer }: { offer: Offer }) {
       </Card>
       <Card>
         <CardHeader title="Each GPU" description="The maker's published figures for this model." />
-        <dl className="divide-y divide-line px-5 py-2">
+        <dl className="divide-y divide-line px-4 sm:px-5 py-2">
           <Fact label="GPUs in the node">{offer.gpus_total}</Fact>
           <Fact label="Memory">{offer.vram_gb} GB</Fact>
           <Fact label="fp16">{formatNumber(offer.fp16_tflops)} TFLOPS</Fact>
@@ -157,7 +157,7 @@ function OfferFacts({ offer }: { offer: Offer }) {
           <Fact label="fp16 TFLOPS per $">{formatCount(offer.perf_per_dollar)}</Fact>
         </dl>
         {offer.simulated ? (
-          <p className="border-t border-line px-5 py-3 text-xs text-ink-3">
+          <p className="border-t border-line px-4 sm:px-5 py-3 text-xs text-ink-3">
             This node is simulated: a real agent runs real processes on this machine's CPU, and its GPU is
             invented.
           </p>

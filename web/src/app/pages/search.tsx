@@ -113,7 +113,7 @@ export function SearchPage() {
                 </span>
                 <Select
                   aria-label="Sort"
-                  className="w-auto max-w-36 sm:max-w-none"
+                  className="w-auto"
                   value={state.sort}
                   disabled={sortInLine}
                   title={sortInLine ? "The query line says how to sort" : undefined}

@@ -22,7 +22,7 @@ export function SettingsPage() {
         <KeysCard mayAdmin={has("admin")} />
         <Card>
           <CardHeader title="Account" />
-          <dl className="divide-y divide-line px-5 py-2">
+          <dl className="divide-y divide-line px-4 sm:px-5 py-2">
             <Fact label="Name">{user.name || "–"}</Fact>
             <Fact label="E-mail">
               <span className="[overflow-wrap:anywhere]">{user.email}</span>
@@ -36,7 +36,7 @@ export function SettingsPage() {
             </Fact>
             <Fact label="Since">{formatDate(user.created_at)}</Fact>
           </dl>
-          <div className="grid gap-3 border-t border-line px-5 py-4">
+          <div className="grid gap-3 border-t border-line px-4 sm:px-5 py-4">
             <Button busy={signOut.isPending} onClick={() => signOut.mutate()}>
               <LogOut aria-hidden /> Sign out of this session
             </Button>

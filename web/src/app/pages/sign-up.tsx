@@ -11,8 +11,8 @@ export function SignUpPage() {
   const [params] = useSearchParams();
   if (user) return <Navigate to={safeReturnPath(params.get("next"))} replace />;
   return (
-    <div className="page grid justify-center pt-10 sm:pt-16">
-      <Card className="w-full p-6 sm:w-[32rem] sm:p-7">
+    <div className="page grid grid-cols-[minmax(0,32rem)] justify-center pt-10 sm:pt-16">
+      <Card className="p-6 sm:p-7">
         <h1 className="text-xl font-semibold">Create an account</h1>
         <p className="mt-1 mb-5 text-ink-2">
           Have one already?{" "}

@@ -38,7 +38,7 @@ export function WalletPage() {
           ) : !data ? (
             <Failed error={error} onRetry={() => void refetch()} />
           ) : (
-            <dl className="grid gap-4 px-4 py-4 sm:grid-cols-3 sm:px-5">
+            <dl className="grid grid-cols-2 gap-4 px-4 py-4 sm:grid-cols-3 sm:px-5">
               <Stat label="Available" value={<Money micros={data.available_micros} precision="rate" />} />
               <Stat
                 label={

@@ -20,7 +20,7 @@ interface CardHeaderProps {
 export function CardHeader({ title, description, actions, id }: CardHeaderProps) {
   return (
     <header className="flex flex-wrap items-start justify-between gap-x-4 gap-y-2 border-b border-line px-4 py-3 sm:px-5">
-      <div className="min-w-0">
+      <div className="min-w-0 flex-1 basis-40">
         <h2 id={id} className="font-semibold text-ink">
           {title}
         </h2>

@@ -8,12 +8,15 @@ interface PageHeaderProps {
 
 export function PageHeader({ title, description, actions }: PageHeaderProps) {
   return (
-    <header className="flex flex-wrap items-end justify-between gap-x-6 gap-y-3 pt-8 pb-5">
-      <div className="min-w-0">
-        <h1 className="text-xl font-semibold">{title}</h1>
-        {description ? <p className="mt-1 max-w-2xl text-ink-2">{description}</p> : null}
-      </div>
-      {actions ? <div className="flex flex-wrap items-center gap-2">{actions}</div> : null}
+    // The action stands beside the title at every width; the description has the row below on a phone.
+    <header className="grid grid-cols-[minmax(0,1fr)_auto] items-center gap-x-6 pt-6 pb-5 sm:pt-8">
+      <h1 className="flex min-h-9 items-center text-xl font-semibold">{title}</h1>
+      {actions ? (
+        <div className="flex flex-wrap items-center justify-end gap-2 sm:row-span-2 sm:self-end">
+          {actions}
+        </div>
+      ) : null}
+      {description ? <p className="col-span-full max-w-2xl text-ink-2 sm:col-span-1">{description}</p> : null}
     </header>
   );
 }

@@ -15,7 +15,10 @@ export function SkeletonRows({ rows = 5, className }: { rows?: number; className
       {Array.from({ length: rows }, (_, row) => (
         <div
           key={row}
-          className={cn("flex items-center gap-4 border-b border-line px-5 py-4 last:border-0", className)}
+          className={cn(
+            "flex items-center gap-4 border-b border-line px-4 py-4 last:border-0 sm:px-5",
+            className,
+          )}
         >
           <Skeleton className="h-4 w-1/4" />
           <Skeleton className="hidden h-4 w-1/6 sm:block" />

@@ -19,7 +19,7 @@ export function Th({ className, numeric, ...rest }: ComponentProps<"th"> & { num
     <th
       scope="col"
       className={cn(
-        "border-b border-line px-3 py-2 text-left text-xs font-medium whitespace-nowrap text-ink-3 first:pl-5 last:pr-5",
+        "border-b border-line px-3 py-2 text-left text-xs font-medium whitespace-nowrap text-ink-3 first:pl-4 last:pr-4 sm:first:pl-5 sm:last:pr-5",
         numeric && "text-right",
         className,
       )}
@@ -32,7 +32,7 @@ export function Td({ className, numeric, ...rest }: ComponentProps<"td"> & { num
   return (
     <td
       className={cn(
-        "border-b border-line px-3 py-2.5 align-middle first:pl-5 last:pr-5",
+        "border-b border-line px-3 py-2.5 align-middle first:pl-4 last:pr-4 sm:first:pl-5 sm:last:pr-5",
         numeric && "figures text-right whitespace-nowrap",
         className,
       )}

@@ -116,7 +116,7 @@ function ReceiptCard({
               </tbody>
             </Table>
           )}
-          <dl className="divide-y divide-line border-line px-5 py-2 max-lg:border-t lg:border-l">
+          <dl className="divide-y divide-line border-line px-4 sm:px-5 py-2 max-lg:border-t lg:border-l">
             <Fact label="Billed time">{formatDuration(data.billed_us / 1e6)}</Fact>
             <Fact label="Rate per hour">
               <Money micros={data.rate_per_hour_micros} precision="rate" />

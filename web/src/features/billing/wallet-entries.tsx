@@ -65,19 +65,32 @@ function Entry({ entry }: { entry: WalletEntry }) {
         <Icon className="size-4" />
       </span>
       <div className="min-w-0 flex-1">
-        <p className="truncate text-sm font-medium">
+        <p className="flex gap-2 text-sm font-medium">
           {label}
           {entry.job_id ? (
             <Link
               to={`/jobs/${entry.job_id}`}
-              className="ml-2 font-mono text-xs font-normal text-accent-ink underline-offset-4 hover:underline"
+              className="hidden min-w-0 truncate font-mono text-xs leading-[inherit] font-normal text-accent-ink underline-offset-4 hover:underline sm:block"
             >
               {entry.job_id}
             </Link>
           ) : null}
         </p>
-        <p className="truncate text-xs text-ink-3">
-          {entry.description} · <Ago at={entry.at} />
+        <p className="text-xs text-ink-3 [overflow-wrap:anywhere]">
+          {entry.job_id ? (
+            <Link
+              to={`/jobs/${entry.job_id}`}
+              className="text-accent-ink underline-offset-4 hover:underline sm:hidden"
+            >
+              {entry.description}
+            </Link>
+          ) : null}
+          <span className={cn(entry.job_id && "hidden sm:inline")}>{entry.description}</span>
+          <span aria-hidden className="hidden sm:inline">
+            {" "}
+            ·{" "}
+          </span>
+          <Ago at={entry.at} className="block sm:inline" />
         </p>
       </div>
       <div className="text-right">

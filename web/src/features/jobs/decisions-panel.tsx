@@ -58,7 +58,7 @@ export function DecisionsPanel({ jobId, refreshKey }: { jobId: string; refreshKe
             candidates={decision.candidates}
           />
           {decision.candidates_count > decision.candidates.length ? (
-            <p className="figures px-5 py-3 text-xs text-ink-3">
+            <p className="figures px-4 sm:px-5 py-3 text-xs text-ink-3">
               {formatCount(decision.candidates.length)} of {formatCount(decision.candidates_count)} offers
               shown.
               {Object.entries(decision.failed_counts).map(

@@ -73,7 +73,7 @@ export function JobHeader({ job, connection, bookingChargedMicros, controls }: J
             </Badge>
           )}
         </div>
-        <div className="flex flex-wrap items-center gap-2">
+        <div className="flex flex-wrap items-center gap-2 max-sm:w-full max-sm:*:flex-1">
           {controls}
           {ended ? null : (
             <Confirm
@@ -144,12 +144,15 @@ export function JobHeader({ job, connection, bookingChargedMicros, controls }: J
             }
           />
           <Stat
+            className="max-md:col-span-2"
             label={ended ? "Last node" : "Node"}
             value={<span className="normal-nums">{placement?.node_name ?? "none yet"}</span>}
             note={
               placement ? (
                 <span className="flex flex-wrap items-center gap-1.5">
-                  {placement.gpus} × {placement.gpu_model.replaceAll("_", " ")} · {placement.region}
+                  <span className="whitespace-nowrap">
+                    {placement.gpus} × {placement.gpu_model.replaceAll("_", " ")} · {placement.region}
+                  </span>
                   {placement.simulated ? <SimulatedBadge /> : null}
                 </span>
               ) : undefined

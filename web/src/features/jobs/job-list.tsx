@@ -15,10 +15,12 @@ export function JobRows({ jobs }: { jobs: readonly Job[] }) {
         <li key={job.id}>
           <Link
             to={`/jobs/${job.id}`}
-            className="grid grid-cols-[minmax(0,1fr)_auto] items-center gap-x-4 gap-y-1 px-4 py-3.5 transition-colors hover:bg-hover/60 focus-visible:outline-offset-[-2px] sm:px-5 md:grid-cols-[minmax(0,2.2fr)_minmax(0,2fr)_minmax(0,1.2fr)_6.5rem]"
+            className="grid grid-cols-[minmax(0,1fr)_auto] items-center gap-x-4 gap-y-1.5 px-4 py-3.5 transition-colors hover:bg-hover/60 focus-visible:outline-offset-[-2px] sm:px-5 md:grid-cols-[minmax(0,2.2fr)_minmax(0,2fr)_minmax(0,1.2fr)_6.5rem]"
           >
             <span className="flex min-w-0 flex-wrap items-center gap-x-2.5 gap-y-1">
-              <span className="truncate font-medium">{job.name}</span>
+              <span className="max-w-full truncate font-medium" title={job.name}>
+                {job.name}
+              </span>
               <StateBadge state={job.state} />
               {job.placements_count > 1 ? (
                 <span className="text-xs text-ink-3">
@@ -26,10 +28,10 @@ export function JobRows({ jobs }: { jobs: readonly Job[] }) {
                 </span>
               ) : null}
             </span>
-            <span className="figures text-right font-medium md:order-last">
+            <span className="figures self-start text-right font-medium md:order-last md:self-auto">
               <Money micros={job.charged_micros - job.refunded_micros} precision={4} />
             </span>
-            <span className="flex min-w-0 items-center gap-2 text-xs text-ink-2">
+            <span className="col-span-full flex min-w-0 items-center gap-2 text-xs text-ink-2 md:col-span-1">
               {job.placement ? (
                 <>
                   <span className="truncate">
@@ -42,11 +44,11 @@ export function JobRows({ jobs }: { jobs: readonly Job[] }) {
                 "not placed yet"
               )}
             </span>
-            <span className="text-right text-xs text-ink-3 md:text-left">
+            <span className="col-span-full text-xs text-ink-3 md:col-span-1">
               {job.progress?.total_steps && !job.ended_at ? (
                 <span className="flex items-center gap-2">
                   <Meter
-                    className="hidden w-16 md:block"
+                    className="w-16"
                     value={job.progress.step}
                     max={job.progress.total_steps}
                     label={`Progress of ${job.name}`}

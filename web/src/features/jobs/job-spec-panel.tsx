@@ -16,7 +16,7 @@ export function JobSpecPanel({ spec }: { spec: Job["spec"] }) {
           {spec.command}
         </pre>
         {environment.length > 0 ? (
-          <dl className="divide-y divide-line border-t border-line px-5 py-2 font-mono">
+          <dl className="divide-y divide-line border-t border-line px-4 sm:px-5 py-2 font-mono">
             {environment.map(([name, value]) => (
               <Fact key={name} label={name}>
                 <span className="[overflow-wrap:anywhere]">{value}</span>
@@ -26,7 +26,7 @@ export function JobSpecPanel({ spec }: { spec: Job["spec"] }) {
         ) : null}
       </Card>
       <Card>
-        <dl className="divide-y divide-line px-5 py-2">
+        <dl className="divide-y divide-line px-4 sm:px-5 py-2">
           <Fact label="GPUs">{resources?.gpus ?? 1}</Fact>
           <Fact label="Models">{resources?.gpu_models?.join(", ") || "any"}</Fact>
           <Fact label="Memory per GPU">

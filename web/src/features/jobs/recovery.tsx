@@ -54,7 +54,7 @@ export function Recovery({ placement }: { placement: Placement }) {
         <p className="min-w-0 flex-1">
           <span className="font-medium">Recovered on {placement.node_name}</span>{" "}
           <span className="text-ink-2">in</span>{" "}
-          <span className="figures font-semibold text-good">{formatMs(total)}</span>
+          <span className="figures font-semibold whitespace-nowrap text-good">{formatMs(total)}</span>
           <Explain about="recovery time">
             Measured by the platform, from the node's death to the first new step on the next node. Detecting
             takes as long as the lease lasts: the dead node's job must be provably frozen before another may

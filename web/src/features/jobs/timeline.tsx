@@ -141,18 +141,18 @@ function Entry({ event, startedAt, last }: EntryProps) {
 
 function Particulars({ event, startedAt }: { event: JobEvent; startedAt: string }) {
   return (
-    <p className="figures mt-0.5 flex flex-wrap gap-x-2.5 text-xs text-ink-3">
+    <p className="figures mt-0.5 flex flex-wrap gap-x-2 text-xs text-ink-3">
       <time dateTime={event.at} title={formatInstant(event.at)}>
         {sinceStart(event.at, startedAt)}
       </time>
-      <span>{formatClock(event.at)}</span>
+      <span className="max-sm:hidden">{formatClock(event.at)}</span>
       {event.ms !== null ? <span className="font-medium text-ink-2">{formatMs(event.ms)}</span> : null}
       {event.cost_micros !== null ? (
         <span title="charged so far">
           <Money micros={event.cost_micros} precision="exact" />
         </span>
       ) : null}
-      {event.epoch !== null && event.epoch > 1 ? <span>epoch {event.epoch}</span> : null}
+      {event.kind === "failed_over" && event.epoch !== null ? <span>epoch {event.epoch}</span> : null}
     </p>
   );
 }

@@ -1,13 +1,13 @@
 /** The state of the search, as the URL carries it. The URL is the only place where it lives. */
 
 export const SORTS = [
-  { value: "price", label: "Price, low to high" },
-  { value: "-price", label: "Price, high to low" },
-  { value: "-perf_per_dollar", label: "Performance per dollar" },
-  { value: "-reliability", label: "Reliability" },
-  { value: "-vram_gb", label: "Memory per GPU" },
-  { value: "-fp16_tflops", label: "Speed (fp16)" },
-  { value: "-listed_at", label: "Newest" },
+  { value: "price", label: "Cheapest first" },
+  { value: "-price", label: "Dearest first" },
+  { value: "-perf_per_dollar", label: "Best value" },
+  { value: "-reliability", label: "Most reliable" },
+  { value: "-vram_gb", label: "Most memory" },
+  { value: "-fp16_tflops", label: "Fastest (fp16)" },
+  { value: "-listed_at", label: "Newest first" },
 ] as const;
 
 export type Sort = (typeof SORTS)[number]["value"];

@@ -85,7 +85,7 @@ export function NodeCard({ node, offer }: { node: Node; offer: ReactNode }) {
                 key={device.id}
                 title={`${device.model}, ${device.vram_gb} GB: ${device.in_use ? "in use" : "free"}`}
                 className={cn(
-                  "h-6 min-w-9 flex-1 rounded-sm border sm:max-w-14",
+                  "h-6 max-w-14 min-w-9 flex-1 rounded-sm border",
                   device.in_use ? "border-accent-ink bg-accent" : "border-line-strong bg-hover",
                 )}
               >
