@@ -78,7 +78,6 @@ def other(offer_id: str, **changes) -> OfferView:
     [
         (spec(), {}, {"state": OfferState.PAUSED}, Limit.NOT_LISTED),
         (spec(), {}, {"node_ready": False}, Limit.NODE_OFFLINE),
-        (spec(), {"excluded_node_ids": ["node_a"]}, {}, Limit.EXCLUDED_NODE),
         (spec(gpu_models=["A100_80GB"]), {}, {}, Limit.GPU_MODEL),
         (spec(vram_gb_min=25), {}, {}, Limit.VRAM),
         (spec(regions=["us-east"]), {}, {}, Limit.REGION),
@@ -239,6 +238,47 @@ def test_the_choice_is_told_and_the_rest_is_counted():
         "node-a (RTX_4090, eu-west) at $0.50 per hour: the only one of 2 offers that fits."
     )
     assert counts_by_reason(candidates) == {"vram": 1, "gpus_free": 1}
+
+
+def test_a_node_that_just_failed_the_job_is_passed_over_while_another_fits():
+    cheap, dear = other("cheap", price_per_gpu_hour_micros=100_000), other("dear")
+    wanted = need(setbacks=[("node_cheap", 5.0)])
+    best, passed_over = weigh(wanted, [cheap, dear])
+    assert best.offer is dear
+    assert [limit for limit, _ in passed_over.failed] == [Limit.JUST_FAILED]
+
+
+def test_a_node_that_just_failed_the_job_is_taken_at_once_when_nothing_else_fits():
+    busy = other("busy", gpus_free=0)
+    candidates = weigh(
+        need(setbacks=[("node_a", 5.0), ("node_a", 40.0), ("node_busy", 300.0)]), [OFFER, busy]
+    )
+    assert candidates[0].offer is OFFER
+    assert candidates[0].fits
+
+
+def test_a_lost_node_is_no_candidate_before_it_is_back_even_when_nothing_else_fits():
+    (candidate,) = weigh(need(setbacks=[("node_a", 5.0)]), [replace(OFFER, node_ready=False)])
+    assert [limit for limit, _ in candidate.failed] == [Limit.NODE_OFFLINE]
+
+
+def test_after_losses_on_every_node_the_one_that_failed_longest_ago_is_taken():
+    offers = [other(f"n{number}") for number in range(6)]
+    setbacks = [(f"node_n{number}", 20.0 * (6 - number)) for number in range(6)]
+    assert weigh(need(setbacks=setbacks), offers)[0].offer.id == "n0"
+
+
+def test_a_setback_costs_less_the_longer_ago_it_was_and_is_forgotten_in_the_end():
+    def weight(*ages: float) -> int:
+        (candidate,) = weigh(need(setbacks=[("node_a", age) for age in ages]), [OFFER])
+        return candidate.setback_micros
+
+    (unburdened,) = weigh(need(), [OFFER])
+    run = unburdened.expected_cost_micros - unburdened.expected_loss_micros
+    assert weight() == 0
+    assert weight(0.0) == pytest.approx(3 * run, rel=0.01)
+    assert weight(0.0) > weight(1800.0) > weight(7200.0) > weight(86_400.0) == 0
+    assert weight(1800.0, 1800.0) == pytest.approx(weight(0.0), rel=0.01)
 
 
 def test_pauses_grow_and_are_bounded():

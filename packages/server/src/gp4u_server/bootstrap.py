@@ -26,6 +26,7 @@ from gp4u_server.bookings.handlers import BookingHandlers
 from gp4u_server.bookings.service import BookingService
 from gp4u_server.catalyst.checkpoints.ports import ObjectStore
 from gp4u_server.catalyst.checkpoints.service import CheckpointService, StoredFootprint
+from gp4u_server.catalyst.failover.handlers import CapacityHandlers
 from gp4u_server.catalyst.health.service import HealthService
 from gp4u_server.catalyst.jobs.data_keys import DataKeys
 from gp4u_server.catalyst.jobs.live import LiveJobs
@@ -154,6 +155,7 @@ def _bookings(platform: Platform, clock: Clock) -> None:
     platform.provide(BookingService(jobs, router, market, billing, platform.get(Statements), checkpoints))
     platform.provide(checkpoints)
     handlers.subscribe(platform.get(EventBus))
+    CapacityHandlers(jobs).subscribe(platform.get(EventBus))
 
 
 def _jobs(platform: Platform) -> None:

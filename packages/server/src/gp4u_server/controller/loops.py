@@ -5,7 +5,7 @@ from gp4u_server.billing.service import BillingService
 from gp4u_server.billing.top_ups import TopUpService
 from gp4u_server.bookings.control import BookingSweepLoop
 from gp4u_server.bookings.handlers import BookingHandlers
-from gp4u_server.catalyst.failover.control import LimitsLoop, PlacingLoop
+from gp4u_server.catalyst.failover.control import CapacityLoop, LimitsLoop, PlacingLoop
 from gp4u_server.catalyst.health.authority import AuthorityWatch
 from gp4u_server.catalyst.health.control import DeadGatewayLoop
 from gp4u_server.catalyst.health.service import HealthService
@@ -19,6 +19,7 @@ from gp4u_server.kit.clock import Clock
 from gp4u_server.kit.db import Database
 from gp4u_server.market.control import OfferRefreshLoop
 from gp4u_server.market.service import MarketService
+from gp4u_server.nodes.service import NodeService
 
 
 def control_loops(platform: Platform) -> list[ControlLoop]:
@@ -29,6 +30,7 @@ def control_loops(platform: Platform) -> list[ControlLoop]:
         OutboxRelay(database, platform.get(Streams)),
         OutboxPruning(database),
         PlacingLoop(database, jobs, platform.get(Router)),
+        CapacityLoop(database, jobs, platform.get(NodeService)),
         LimitsLoop(database, jobs),
         DeadGatewayLoop(
             database,

@@ -11,16 +11,21 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from gp4u_server.catalyst.failover import repository
 from gp4u_server.catalyst.jobs.service import JobService
 from gp4u_server.catalyst.jobs.transitions import WORK_CHANNEL
 from gp4u_server.kit.db import Database
 from gp4u_server.kit.errors import DomainError, Kind
+from gp4u_server.nodes.errors import NodeNotFound
+from gp4u_server.nodes.service import NodeService
 
 log = structlog.get_logger(__name__)
 
 PLACING_BATCH = 50
 PLACING_AT_ONCE = 4
 LIMITS_BATCH = 50
+SIGNALS_BATCH = 100
+WOKEN_PER_NODE = 50
 REFUSED_RETRY_S = 15.0
 COLLISION_RETRY_S = 0.5
 TROUBLE_RETRY_S = 30.0
@@ -99,6 +104,43 @@ class PlacingLoop:
                     )
         except Exception:
             log.exception("putting_off_failed", job_id=job_id)
+
+
+@dataclass(frozen=True)
+class CapacityLoop:
+    """Wakes jobs that wait for capacity when there is some. Without it they would sleep their pause out."""
+
+    database: Database
+    jobs: JobService
+    nodes: NodeService
+    name: str = "capacity"
+    interval_s: float = 1.0
+    channels: tuple[str, ...] = (WORK_CHANNEL,)
+
+    async def run_once(self) -> int:
+        """One batch of signals; returns how many jobs were woken. Work grows with what came free, not with what
+        waits: at most WOKEN_PER_NODE jobs are tried again for each node."""
+        woken = 0
+        async with self.database.transaction() as session:
+            for node_id in sorted(await repository.take_signals(session, SIGNALS_BATCH)):
+                woken += await self._wake(session, node_id)
+        return woken
+
+    async def _wake(self, session: AsyncSession, node_id: str) -> int:
+        try:
+            node = await self.nodes.view(session, node_id)
+        except NodeNotFound:
+            return 0
+        free = [device for device in node.devices if not device.in_use]
+        if not node.is_usable or not free:
+            return 0
+        return await self.jobs.wake_waiting(
+            session,
+            gpus=len(free),
+            vram_gb=max(device.vram_gb for device in free),
+            region=node.region,
+            limit=WOKEN_PER_NODE,
+        )
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,6 @@ class Verdict:
     detail: str | None = None
     retry_after_s: float | None = None
     start_failures: int = 0
-    exclude_node: bool = False
 
 
 def retry_delay_s(failures: int) -> float:
@@ -116,7 +115,6 @@ def after_start_failed(facts: JobFacts, reason: str | None, detail: str | None) 
         JobState.RECOVERING if facts.has_run else JobState.QUEUED,
         retry_after_s=retry_delay_s(failures),
         start_failures=failures,
-        exclude_node=True,
     )
 
 
@@ -131,7 +129,6 @@ def after_lost(facts: JobFacts) -> Verdict:
         JobState.RECOVERING if facts.has_run else JobState.QUEUED,
         retry_after_s=0.0,
         start_failures=facts.start_failures,
-        exclude_node=True,
     )
 
 

@@ -34,6 +34,7 @@ class Job(Base):
     next_attempt_at: Mapped[datetime | None]
     attempts: Mapped[int] = mapped_column(server_default="0")
     start_failures: Mapped[int] = mapped_column(server_default="0")
+    # Nothing reads or writes it any more; the release before this one does, so it goes with the next.
     excluded_node_ids: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
     checkpoint_id: Mapped[str | None]
     checkpoint_epoch: Mapped[int | None]
@@ -47,6 +48,9 @@ class Job(Base):
     log_bytes: Mapped[int] = mapped_column(server_default="0")
     last_beat_at: Mapped[datetime | None]
     lost_at: Mapped[datetime | None]
+    stop_asked_at: Mapped[datetime | None]  # a bill asked for the stop; it begins in a transaction of its own
+    moves: Mapped[int] = mapped_column(server_default="0")
+    waits_for_node_id: Mapped[str | None]  # its policy is to wait until this node is back
 
     __table_args__ = (
         CheckConstraint("epoch >= 0", name="epoch_grows_from_zero"),
@@ -58,6 +62,7 @@ class Job(Base):
             postgresql_where=text("state IN ('queued', 'recovering')"),
         ),
         Index("ix_jobs_open", "id", postgresql_where=text(f"state NOT IN {_FINAL}")),
+        Index("ix_jobs_stop_asked", "stop_asked_at", postgresql_where=text("stop_asked_at IS NOT NULL")),
     )
 
 
@@ -96,6 +101,8 @@ class Placement(Base):
     report_seq: Mapped[int] = mapped_column(server_default="0")
     log_next_offset: Mapped[int] = mapped_column(server_default="0")
     recovery: Mapped[dict[str, Any] | None]
+    moving_reason: Mapped[str | None]  # stops in order to go on elsewhere, and why
+    unsettled_since: Mapped[datetime | None]  # over, but neither its GPUs nor its money are given back yet
 
     __table_args__ = (
         CheckConstraint(f"({_LIVE}) = (ended_at IS NULL)", name="ended_has_an_end"),
@@ -104,6 +111,9 @@ class Placement(Base):
         Index("uq_placements_live", "job_id", unique=True, postgresql_where=text(_LIVE)),
         Index("ix_placements_node_live", "node_id", postgresql_where=text(_LIVE)),
         Index("ix_placements_booking", "booking_id"),
+        Index(
+            "ix_placements_unsettled", "unsettled_since", postgresql_where=text("unsettled_since IS NOT NULL")
+        ),
     )
 
 

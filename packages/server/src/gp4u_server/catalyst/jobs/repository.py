@@ -1,12 +1,13 @@
 """Every query on jobs and placements. Rows that are modified are locked first: job, then placement."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from sqlalchemy import ColumnElement, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gp4u_server.catalyst.jobs.models import Job, Placement
-from gp4u_server.catalyst.jobs.types import FINAL_JOB_STATES, JobState, PlacementState
+from gp4u_server.catalyst.jobs.types import FINAL_JOB_STATES, JobState, Outcome, PlacementState
 
 _LIVE = Placement.state != PlacementState.ENDED.value
 _OPEN = Job.state.not_in([state.value for state in FINAL_JOB_STATES])
@@ -81,6 +82,72 @@ async def newest_placements(
         .execution_options(populate_existing=True)
     )
     return {placement.job_id: (placement, count) for placement, count in await session.execute(statement)}
+
+
+async def setbacks(session: AsyncSession, job_id: str, limit: int) -> Sequence[tuple[str, datetime]]:
+    """(node, instant) of the newest runs of a job that a node lost or could not start."""
+    statement = (
+        select(Placement.node_id, Placement.ended_at)
+        .where(
+            Placement.job_id == job_id,
+            Placement.outcome.in_([Outcome.LOST.value, Outcome.START_FAILED.value]),
+            Placement.ended_at.is_not(None),
+        )
+        .order_by(Placement.epoch.desc())
+        .limit(limit)
+    )
+    return [(row.node_id, row.ended_at) for row in await session.execute(statement)]
+
+
+async def wake_waiting(
+    session: AsyncSession, *, gpus: int, vram_gb: int, region: str, limit: int
+) -> Sequence[str]:
+    """Let at most `limit` jobs that wait for capacity be tried now, recovering ones first, then the oldest.
+
+    Those whose plain numbers a node of this size cannot meet sleep on. A job that is just being placed is waited for
+    (its try may not have seen what came free); one that pauses after a failed start keeps its pause.
+    """
+    statement = text(
+        """
+        WITH picked AS (
+            SELECT id FROM jobs
+            WHERE state IN ('queued', 'recovering') AND next_attempt_at IS NOT NULL
+              AND (attempts > 0 OR start_failures = 0)
+              AND (spec->'resources'->>'gpus')::int <= :gpus
+              AND (spec->'resources'->>'vram_gb_min')::int <= :vram_gb
+              AND (spec->'resources'->'regions' = '[]' OR EXISTS (
+                    SELECT 1 FROM jsonb_array_elements_text(spec->'resources'->'regions') AS wanted
+                    WHERE lower(wanted) = :region))
+            ORDER BY state DESC, id LIMIT :limit
+        ), locked AS (
+            SELECT id FROM jobs
+            WHERE id IN (SELECT id FROM picked) AND state IN ('queued', 'recovering')
+              AND next_attempt_at IS NOT NULL
+            ORDER BY id FOR NO KEY UPDATE
+        )
+        UPDATE jobs SET next_attempt_at = least(next_attempt_at, clock_timestamp())
+        FROM locked WHERE jobs.id = locked.id
+        RETURNING jobs.id
+        """
+    )
+    values = {"gpus": gpus, "vram_gb": vram_gb, "region": region, "limit": limit}
+    return list((await session.scalars(statement, values)).all())
+
+
+async def node_of_placement(session: AsyncSession, placement_id: str) -> str | None:
+    """Where a placement is or was."""
+    node_id: str | None = await session.scalar(select(Placement.node_id).where(Placement.id == placement_id))
+    return node_id
+
+
+async def folder_wanted_at(session: AsyncSession, renter_id: str, upload_id: str) -> datetime | None:
+    """When a job of this renter last needed an upload: now while one is open."""
+    newest: datetime | None = await session.scalar(
+        select(func.max(func.coalesce(Job.ended_at, func.clock_timestamp()))).where(
+            Job.renter_id == renter_id, Job.spec["upload_id"].astext == upload_id
+        )
+    )
+    return newest
 
 
 async def live_on_node(session: AsyncSession, node_id: str) -> Sequence[tuple[Job, Placement]]:

@@ -93,6 +93,9 @@ class CandidateOut(Strict):
     hazard_per_hour: float | None
     expected_loss_micros: int | None
     data_movement_micros: int | None
+    setback_micros: int | None = Field(
+        default=None, description="what it weighs that runs of this job failed on this node lately"
+    )
     expected_cost_micros: int | None
 
 

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from gp4u_protocol.job_spec import JobSpec
 from gp4u_protocol.messages import DesiredRun, PlacementSpec, Progress, Report, ReportAck
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from gp4u_server.catalyst.jobs import decisions, repository
+from gp4u_server.catalyst.jobs import coverage, decisions, fencing, repository
 from gp4u_server.catalyst.jobs.data_keys import DataKeys
 from gp4u_server.catalyst.jobs.errors import JobAlreadyPlaced, JobNotFound, StaleEpoch
 from gp4u_server.catalyst.jobs.events import (
@@ -30,12 +30,19 @@ from gp4u_server.catalyst.jobs.transitions import (
     notify,
 )
 from gp4u_server.catalyst.jobs.types import EventKind, JobState, Outcome, PlacementState
-from gp4u_server.catalyst.jobs.views import JobView, PlacementView, job_view, placement_spec, placement_view
+from gp4u_server.catalyst.jobs.views import (
+    JobView,
+    PlacementView,
+    Setback,
+    job_view,
+    placement_spec,
+    placement_view,
+)
 from gp4u_server.foundation.events import EventBus
 from gp4u_server.kit.ids import new_id
 from gp4u_server.market.types import OfferView
 
-ATTEMPTS_BEFORE_FORGIVING = 5
+SETBACKS_REMEMBERED = 64
 
 
 @dataclass(frozen=True)
@@ -104,6 +111,13 @@ class JobService:
         """Lock the job's row until the transaction ends: whoever changes several rows of a job begins here."""
         await repository.lock_job(session, job_id)
 
+    async def folder_wanted_at(
+        self, session: AsyncSession, renter_id: str, upload_id: str
+    ) -> datetime | None:
+        """When a job of this renter last needed a folder: now while one of them is open, else the last one's end. None
+        when no job was ever sent with it."""
+        return await repository.folder_wanted_at(session, renter_id, upload_id)
+
     async def newest_placement(self, session: AsyncSession, job_id: str) -> PlacementView | None:
         """The placement with the highest epoch, live or ended."""
         found = (await repository.newest_placements(session, [job_id])).get(job_id)
@@ -154,7 +168,7 @@ class JobService:
     async def lock_for_placing(self, session: AsyncSession, job_id: str) -> JobView | None:
         """The job, locked until commit, when it waits for a placement (queued or recovering); else None."""
         job = await repository.lock_job(session, job_id)
-        return job_view(job) if job is not None and job.state in ("queued", "recovering") else None
+        return job_view(job) if job is not None and job.state in fencing.PLACEABLE else None
 
     async def create_placement(
         self,
@@ -173,7 +187,7 @@ class JobService:
         Raises JobAlreadyPlaced when the job is no longer as `job` shows it (another epoch, or not waiting).
         """
         row = await repository.lock_job(session, job.id)
-        if row is None or row.epoch != job.epoch or row.state not in ("queued", "recovering"):
+        if row is None or not fencing.may_place(row.state, seen_epoch=job.epoch, epoch=row.epoch):
             raise JobAlreadyPlaced("The job was placed or ended in the meantime.")
         if not device_uuids:
             raise ValueError("a placement needs at least one device")
@@ -240,7 +254,7 @@ class JobService:
         """Nothing fits now: try again at `retry_at`. `detail["summary"]` is the sentence for the renter; it goes onto
         the timeline when it is a new one."""
         row = await repository.lock_job(session, job.id)
-        if row is None or row.state not in ("queued", "recovering"):
+        if row is None or row.state not in fencing.PLACEABLE:
             return
         row.attempts += 1
         row.next_attempt_at = retry_at
@@ -248,10 +262,25 @@ class JobService:
         if row.detail != summary:
             row.detail = summary
             await self._timeline.append(session, row, EventKind.WAITING, summary, epoch=row.epoch, why=detail)
-        # A node excluded for losing the job may be the only one that fits: after a while it is welcome again.
-        if row.attempts >= ATTEMPTS_BEFORE_FORGIVING:
-            row.excluded_node_ids = []
         await session.flush()
+
+    async def setbacks(self, session: AsyncSession, job_id: str) -> list[Setback]:
+        """The newest runs of a job that a node lost or could not start, newest first."""
+        rows = await repository.setbacks(session, job_id, SETBACKS_REMEMBERED)
+        return [Setback(node_id, at) for node_id, at in rows]
+
+    async def wake_waiting(
+        self, session: AsyncSession, *, gpus: int, vram_gb: int, region: str, limit: int
+    ) -> int:
+        """A node of this size can be had: let waiting jobs that it may suit be tried at once. Answers how many."""
+        woken = await repository.wake_waiting(session, gpus=gpus, vram_gb=vram_gb, region=region, limit=limit)
+        if woken:
+            await notify(session, WORK_CHANNEL, "")
+        return len(woken)
+
+    async def node_of_placement(self, session: AsyncSession, placement_id: str) -> str | None:
+        """Where a placement is or was; None for an unknown one."""
+        return await repository.node_of_placement(session, placement_id)
 
     async def due_for_placing(self, session: AsyncSession, limit: int = 50) -> list[str]:
         """Ids of jobs whose next attempt is due, recovering ones first."""
@@ -292,13 +321,21 @@ class JobService:
         if found is None:
             return stale
         job, placement = found
-        if placement.node_id != node_id or placement.epoch != report.epoch or job.epoch != report.epoch:
+        if placement.node_id != node_id:
+            return stale
+        fate = fencing.judge_report(
+            report.epoch,
+            report.seq,
+            placement_epoch=placement.epoch,
+            job_epoch=job.epoch,
+            ended=placement.state == PlacementState.ENDED.value,
+            last_seq=placement.report_seq,
+        )
+        if fate is fencing.ReportFate.STALE:
             return stale
         ack = stale.model_copy(update={"stale": False})
-        if report.seq <= placement.report_seq:
+        if fate is fencing.ReportFate.REPEATED:
             return ack
-        if placement.state == PlacementState.ENDED.value:
-            return stale
         placement.report_seq = report.seq
         await self._transitions.apply_report(session, job, placement, report)
         return ack
@@ -347,8 +384,10 @@ class JobService:
         Raises StaleEpoch. Older ones than the newest (by epoch, seq) change nothing.
         """
         job, placement = await self._current(session, placement_id, epoch)
-        newest = (job.checkpoint_epoch or 0, job.checkpoint_seq or 0)
-        if job.checkpoint_id is not None and (epoch, seq) <= newest:
+        newest = (
+            (job.checkpoint_epoch or 0, job.checkpoint_seq or 0) if job.checkpoint_id is not None else None
+        )
+        if not fencing.is_newer_checkpoint(newest, epoch, seq):
             return
         job.checkpoint_id, job.checkpoint_epoch, job.checkpoint_seq = checkpoint_id, epoch, seq
         job.checkpoint_at = placement.checkpoint_at = await db_now(session)
@@ -402,9 +441,7 @@ class JobService:
         for job, placement in await self._lock_live_on_node(session, node_id):
             if placement.interrupted_at is not None or placement.claimed_at is None:
                 continue
-            covered_until = now - timedelta(seconds=silent_s)
-            if placement.metered_from is not None:
-                covered_until = max(covered_until, placement.metered_from)
+            covered_until = coverage.covered_until(now, silent_s, placement.metered_from)
             placement.interrupted_at = covered_until
             running = placement.metered_from is not None
             self._transitions.close_segment(job, placement, covered_until)
@@ -433,7 +470,7 @@ class JobService:
             if placement.interrupted_at is None:
                 continue
             silent_ms = ms_between(placement.interrupted_at, now)
-            at = placement.interrupted_at if silent_ms <= bridge_s * 1000 else now
+            at = coverage.counts_again_at(placement.interrupted_at, now, bridge_s)
             placement.interrupted_at = None
             running = placement.running_at is not None
             if running:
@@ -464,15 +501,15 @@ class JobService:
         now = await db_now(session)
         due = []
         for job, placement in await self._lock_live_on_node(session, node_id):
-            last_beat = now - timedelta(seconds=silent_s)
-            if placement.interrupted_at is not None:
-                last_beat = placement.interrupted_at
-            last_beat = max(last_beat, placement.metered_from or placement.created_at)
+            last_beat = coverage.last_beat_at(
+                now,
+                silent_s,
+                interrupted_at=placement.interrupted_at,
+                since=placement.metered_from or placement.created_at,
+            )
             if progress and (heard := progress.get(placement.id)):
                 job.progress = heard.model_dump()
             job.last_beat_at, job.lost_at = last_beat, now
-            if placement.node_id not in job.excluded_node_ids:
-                job.excluded_node_ids = [*job.excluded_node_ids, placement.node_id]
             await self._timeline.append(
                 session,
                 job,
@@ -537,9 +574,17 @@ class JobService:
     # --- money -------------------------------------------------------------------------------------------
 
     async def record_charge(
-        self, session: AsyncSession, job_id: str, charged_delta: int, refunded_delta: int = 0
+        self,
+        session: AsyncSession,
+        job_id: str,
+        charged_delta: int,
+        refunded_delta: int = 0,
+        refund_title: str = "Refunded",
     ) -> None:
-        """Billing posted a charge or a refund, in micro-units: keep the job's totals and show refunds."""
+        """Billing posted a charge or a refund, in micro-units: keep the job's totals and show refunds.
+
+        `refund_title` is what the timeline says: what was given back.
+        """
         job = await repository.lock_job(session, job_id)
         if job is None:
             raise _not_found(job_id)
@@ -550,7 +595,7 @@ class JobService:
                 session,
                 job,
                 EventKind.REFUNDED,
-                "Lost work refunded",
+                refund_title,
                 epoch=job.epoch,
                 refunded_micros=refunded_delta,
             )
@@ -572,7 +617,8 @@ class JobService:
         if found is None:
             raise _stale()
         job, placement = found
-        if placement.epoch != epoch or job.epoch != epoch or placement.state == PlacementState.ENDED.value:
+        ended = placement.state == PlacementState.ENDED.value
+        if not fencing.is_current(epoch, placement_epoch=placement.epoch, job_epoch=job.epoch, ended=ended):
             raise _stale()
         return job, placement
 

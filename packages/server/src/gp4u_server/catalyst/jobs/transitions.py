@@ -156,8 +156,6 @@ class Transitions:
         placement.outcome = verdict.outcome.value
         placement.reason = verdict.reason or placement.reason
         placement.ended_at = at
-        if verdict.exclude_node and placement.node_id not in job.excluded_node_ids:
-            job.excluded_node_ids = [*job.excluded_node_ids, placement.node_id]
         # The job's new state stands before anybody hears of the end: the last charge may exhaust the wallet, and the
         # stop that follows from it must not turn a job that is done into one that was stopped.
         job.state = verdict.state.value

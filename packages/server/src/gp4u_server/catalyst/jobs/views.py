@@ -31,7 +31,6 @@ class JobView:
     ended_at: datetime | None
     next_attempt_at: datetime | None
     attempts: int
-    excluded_node_ids: tuple[str, ...]
     restore: RestorePoint | None
     checkpoint_at: datetime | None
     checkpoints_count: int
@@ -74,6 +73,14 @@ class PlacementView:
     recovery: dict[str, int] | None
 
 
+@dataclass(frozen=True)
+class Setback:
+    """A run of a job that a node lost or could not start, and when it ended."""
+
+    node_id: str
+    at: datetime
+
+
 def job_view(job: Job) -> JobView:
     """The public view of a row."""
     restore = None
@@ -98,7 +105,6 @@ def job_view(job: Job) -> JobView:
         ended_at=job.ended_at,
         next_attempt_at=job.next_attempt_at,
         attempts=job.attempts,
-        excluded_node_ids=tuple(job.excluded_node_ids),
         restore=restore,
         checkpoint_at=job.checkpoint_at,
         checkpoints_count=job.checkpoints_count,

@@ -1,9 +1,10 @@
 """Where a job runs: pure. Hard limits first, then the least expected cost to finish.
 
-    expected cost = run + losses + movement                                     (micro-units)
+    expected cost = run + losses + movement + setbacks                          (micro-units)
     run      = rate * T              T: predicted run time on this card
     losses   = hazard * T * rate * (lost work + recovery)
     movement = rate * bytes / link   a slower link to another region
+    setbacks = run * SETBACK_WEIGHT * sum of 2^(-age / SETBACK_HALF_LIFE_S) over what this job suffered on this node
 
 What a job needs is not known beforehand, so T compares cards by their published throughput: a job counts as
 `REFERENCE_RUN_S` on a card of `REFERENCE_TFLOPS` (an RTX 3090), less the part that its own progress says is done, and
@@ -11,11 +12,16 @@ a card of twice that throughput needs half the time. The absolute sum is therefo
 order of the candidates is right whenever time scales with throughput. A card's throughput is the larger of its
 published fp16 and fp32 rates. Losses and movement are not billed (lost work is refunded, fetching is free); they
 are the renter's waiting time, valued at the rate of the card he would wait for.
+
+A setback is a run of this very job that a node lost or could not start. It never bars a node for good: a lost node is
+no candidate until the gateway has proven it again (`node_ready`), one that failed this job a moment ago is passed over
+as long as any other fits, and from then on the setback is a cost that fades. The weight is a choice, not a
+measurement: a node that has just failed a job must be four times cheaper than the next one to be taken again.
 """
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
 
@@ -32,6 +38,10 @@ RECOVERY_S = 10.0
 LINK_BYTES_PER_S = 100e6
 LINK_BYTES_PER_S_ACROSS = 25e6
 """Assumed rates of fetching within a region and from another one; measured ones may replace them."""
+SETBACK_WEIGHT = 3.0
+SETBACK_HALF_LIFE_S = 1800.0
+SETBACK_FRESH_S = 120.0
+"""A node with a setback younger than this is passed over while another one fits."""
 RUNTIME = "sandbox"
 RETRY_PAUSE_S_MAX = 15.0
 
@@ -41,7 +51,7 @@ class Limit(StrEnum):
 
     NOT_LISTED = "not_listed"
     NODE_OFFLINE = "node_offline"
-    EXCLUDED_NODE = "excluded_node"
+    JUST_FAILED = "just_failed"
     GPU_MODEL = "gpu_model"
     VRAM = "vram"
     REGION = "region"
@@ -56,13 +66,13 @@ class Limit(StrEnum):
     TAKEN = "taken"
 
 
-PASSING = frozenset({Limit.NODE_OFFLINE, Limit.EXCLUDED_NODE, Limit.GPUS_FREE, Limit.TAKEN})
+PASSING = frozenset({Limit.NODE_OFFLINE, Limit.JUST_FAILED, Limit.GPUS_FREE, Limit.TAKEN})
 """Limits that waiting may cure."""
 
 WORDS = {
     Limit.NOT_LISTED: "not listed",
     Limit.NODE_OFFLINE: "offline",
-    Limit.EXCLUDED_NODE: "just failed this job",
+    Limit.JUST_FAILED: "just failed this job",
     Limit.GPU_MODEL: "another GPU model",
     Limit.VRAM: "too little GPU memory",
     Limit.REGION: "another region",
@@ -80,12 +90,15 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Need:
-    """What a job needs, in the router's terms. `models` and `regions` empty mean any."""
+    """What a job needs, in the router's terms. `models` and `regions` empty mean any.
+
+    `setbacks`: node → how many seconds ago each run of this job failed there.
+    """
 
     spec: JobSpec
     models: frozenset[str] = frozenset()
     regions: frozenset[str] = frozenset()
-    excluded_node_ids: frozenset[str] = frozenset()
+    setbacks: Mapping[str, Sequence[float]] = field(default_factory=dict)
     fraction_left: float = 1.0
     bytes_to_fetch: int = 0
     home_region: str | None = None
@@ -101,6 +114,7 @@ class Candidate:
     expected_run_s: float
     expected_loss_micros: int
     data_movement_micros: int
+    setback_micros: int
     expected_cost_micros: int
 
     @property
@@ -122,21 +136,24 @@ def need_of(
     spec: JobSpec,
     *,
     models: Sequence[str],
-    excluded_node_ids: Sequence[str] = (),
+    setbacks: Sequence[tuple[str, float]] = (),
     progress: dict[str, object] | None = None,
     bytes_to_fetch: int = 0,
     home_region: str | None = None,
 ) -> Need:
-    """A job's need; `progress` is what the job said last ({"step", "total_steps"})."""
+    """A job's need; `progress` is what the job said last ({"step", "total_steps"}), `setbacks` are (node, seconds ago)."""
     step, total = (progress or {}).get("step"), (progress or {}).get("total_steps")
     left = 1.0
     if isinstance(step, int) and isinstance(total, int) and total > 0:
         left = min(1.0, max(0.0, 1 - step / total))
+    ages: dict[str, list[float]] = {}
+    for node_id, age_s in setbacks:
+        ages.setdefault(node_id, []).append(max(0.0, age_s))
     return Need(
         spec=spec,
         models=frozenset(models),
         regions=frozenset(region.lower() for region in spec.resources.regions),
-        excluded_node_ids=frozenset(excluded_node_ids),
+        setbacks=ages,
         fraction_left=left,
         bytes_to_fetch=bytes_to_fetch,
         home_region=home_region,
@@ -145,7 +162,7 @@ def need_of(
 
 def weigh(need: Need, offers: Sequence[OfferView]) -> list[Candidate]:
     """Every offer with its numbers; those that fit first, the least expected cost to finish first. Deterministic."""
-    candidates = [_candidate(need, offer) for offer in offers]
+    candidates = _passing_over(need, [_candidate(need, offer) for offer in offers])
     return sorted(
         candidates,
         key=lambda candidate: (
@@ -155,6 +172,22 @@ def weigh(need: Need, offers: Sequence[OfferView]) -> list[Candidate]:
             candidate.offer.id,
         ),
     )
+
+
+def _passing_over(need: Need, candidates: list[Candidate]) -> list[Candidate]:
+    """Leave out those that failed this job a moment ago, unless nothing else fits."""
+
+    def is_fresh(candidate: Candidate) -> bool:
+        return any(age_s < SETBACK_FRESH_S for age_s in need.setbacks.get(candidate.offer.node_id, ()))
+
+    if not any(candidate.fits and not is_fresh(candidate) for candidate in candidates):
+        return candidates
+    return [
+        candidate.without(Limit.JUST_FAILED, "the node just failed this job, and another one fits")
+        if candidate.fits and is_fresh(candidate)
+        else candidate
+        for candidate in candidates
+    ]
 
 
 def _candidate(need: Need, offer: OfferView) -> Candidate:
@@ -169,6 +202,8 @@ def _candidate(need: Need, offer: OfferView) -> Candidate:
     loss_micros = round(losses * (min(lost_s, run_s / 2) + RECOVERY_S) * per_s)
     near = need.home_region is None or need.home_region == offer.region
     movement = round(need.bytes_to_fetch / (LINK_BYTES_PER_S if near else LINK_BYTES_PER_S_ACROSS) * per_s)
+    memory = sum(2 ** (-age_s / SETBACK_HALF_LIFE_S) for age_s in need.setbacks.get(offer.node_id, ()))
+    setback_micros = round(run_s * per_s * SETBACK_WEIGHT * memory)
     return Candidate(
         offer=offer,
         rate_per_hour_micros=rate,
@@ -176,7 +211,8 @@ def _candidate(need: Need, offer: OfferView) -> Candidate:
         expected_run_s=round(run_s, 3),
         expected_loss_micros=loss_micros,
         data_movement_micros=movement,
-        expected_cost_micros=round(run_s * per_s) + loss_micros + movement,
+        setback_micros=setback_micros,
+        expected_cost_micros=round(run_s * per_s) + loss_micros + movement + setback_micros,
     )
 
 
@@ -186,7 +222,6 @@ def _failed(need: Need, offer: OfferView, rate: int) -> list[tuple[Limit, str]]:
     checks = (
         (offer.state is not OfferState.LISTED, Limit.NOT_LISTED, "the offer is not listed"),
         (not offer.node_ready, Limit.NODE_OFFLINE, "the node is not online"),
-        (offer.node_id in need.excluded_node_ids, Limit.EXCLUDED_NODE, "the node just failed this job"),
         (
             bool(need.models) and offer.gpu_model not in need.models,
             Limit.GPU_MODEL,

@@ -76,7 +76,7 @@ class Router:
         if job is None:
             return PlaceResult(False, job_id, "The job does not wait for a placement.")
         chosen_offer_id = job.offer_id if job.epoch == 0 else None
-        need = await self._need(session, job)
+        need = await self._need(session, job, now)
         offers = await self.market.candidates(session, job.spec.resources, offer_id=chosen_offer_id)
         candidates = weigh(need, offers)
         if chosen_offer_id is not None:
@@ -115,13 +115,14 @@ class Router:
         """Decisions about a job, newest first, at most fifty. The caller has checked whose job it is."""
         return await repository.decisions_of(session, job_id, DECISIONS_SHOWN_MAX)
 
-    async def _need(self, session: AsyncSession, job: JobView) -> Need:
+    async def _need(self, session: AsyncSession, job: JobView, now: datetime) -> Need:
         last = await self.jobs.newest_placement(session, job.id) if job.epoch else None
+        setbacks = await self.jobs.setbacks(session, job.id) if job.epoch else []
         fetched = await self.footprint.bytes_to_fetch(session, job) if self.footprint else 0
         return need_of(
             job.spec,
             models=self.market.models_of(job.spec.resources),
-            excluded_node_ids=job.excluded_node_ids,
+            setbacks=[(setback.node_id, (now - setback.at).total_seconds()) for setback in setbacks],
             progress=job.progress,
             bytes_to_fetch=fetched,
             home_region=last.region if last else None,
@@ -224,5 +225,6 @@ def _stored(candidate: Candidate, chosen: bool) -> dict[str, Any]:
         "hazard_per_hour": offer.hazard_per_hour,
         "expected_loss_micros": candidate.expected_loss_micros,
         "data_movement_micros": candidate.data_movement_micros,
+        "setback_micros": candidate.setback_micros,
         "expected_cost_micros": candidate.expected_cost_micros,
     }

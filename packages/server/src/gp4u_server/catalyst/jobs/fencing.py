@@ -1,0 +1,46 @@
+"""Who may still write, and what is newer. Pure; the simulation runs this very code.
+
+Every caller holds the job's row, so the answer stands until its transaction ends.
+"""
+
+from enum import StrEnum
+
+PLACEABLE = frozenset({"queued", "recovering"})
+"""States in which a job waits for a placement."""
+
+
+def is_current(epoch: int, *, placement_epoch: int, job_epoch: int, ended: bool) -> bool:
+    """Whether a write under `epoch` counts: the placement is of that epoch, it is the job's newest, and it is live."""
+    return placement_epoch == epoch and job_epoch == epoch and not ended
+
+
+class ReportFate(StrEnum):
+    """What becomes of a report."""
+
+    STALE = "stale"  # changes nothing; the node kills what is left
+    REPEATED = "repeated"  # acknowledged again, without effect
+    APPLY = "apply"
+
+
+def judge_report(
+    epoch: int, seq: int, *, placement_epoch: int, job_epoch: int, ended: bool, last_seq: int
+) -> ReportFate:
+    """A report of `epoch` with number `seq`; `last_seq` is the highest that was applied.
+
+    A repetition is acknowledged even after the end, or the node would send the end's report for ever.
+    """
+    if placement_epoch != epoch or job_epoch != epoch:
+        return ReportFate.STALE
+    if seq <= last_seq:
+        return ReportFate.REPEATED
+    return ReportFate.STALE if ended else ReportFate.APPLY
+
+
+def is_newer_checkpoint(newest: tuple[int, int] | None, epoch: int, seq: int) -> bool:
+    """Whether (epoch, seq) becomes the restore point. A commit that was overtaken by a newer one changes nothing."""
+    return newest is None or (epoch, seq) > newest
+
+
+def may_place(state: str, *, seen_epoch: int, epoch: int) -> bool:
+    """Whether a job that was read at `seen_epoch` may get its next placement now."""
+    return state in PLACEABLE and seen_epoch == epoch
