@@ -38,7 +38,7 @@ def seed_offers(database_url: str, count: int, *, prefix: str = "synthetic", see
                     "status": "verified",
                     "public_key": secrets.token_bytes(32),
                     "simulated": True,
-                    "facts": Jsonb({}),
+                    "facts": Jsonb({"runtimes": {"sandbox": "bubblewrap"}}),
                     "cpus": 16,
                     "memory_mb": 131_072,
                     "disk_mb": 1_000_000,
