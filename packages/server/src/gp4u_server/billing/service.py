@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from gp4u_server.billing import funds, metering, repository
+from gp4u_server.billing import funds, metering, repository, settling
 from gp4u_server.billing.errors import BudgetSpent, InsufficientFunds
 from gp4u_server.billing.events import BudgetReached, ChargePosted, FundsExhausted
 from gp4u_server.billing.metering import Ended, Interrupted, Posting, Ran, Restored
@@ -127,16 +127,16 @@ class BillingService:
             return False
         meter = await repository.state_of(session, row)
         interval = meter.open_interval
-        if interval is not None:
-            through = now - timedelta(seconds=self.terms.confirm_lag_s)
-            vouched = await coverage.confirmed_until(session, row.node_id) if coverage else None
-            through = max(through if vouched is None else min(through, vouched), interval.started_at)
-            if vouched is not None and row.posted_through is not None:
-                through = max(through, min(row.posted_through, now))  # what was vouched for before still is
-        elif meter.intervals:
-            through = meter.intervals[-1].ended_at or now
-        else:
-            through = now
+        vouched = None
+        if interval is not None and coverage is not None:
+            vouched = await coverage.confirmed_until(session, row.node_id)
+        through = settling.confirmed_through(
+            meter,
+            now,
+            confirm_lag_s=self.terms.confirm_lag_s,
+            vouched=vouched,
+            posted_through=row.posted_through,
+        )
         wallet, hold = await self._locked_balances(session, row)
         owed = metering.owed_micros(meter, through) - meter.net_micros
         budget_left = None if row.limit_micros is None else row.limit_micros - meter.net_micros
@@ -213,37 +213,31 @@ class BillingService:
         self, session: AsyncSession, row: MeterRow, meter: metering.Meter, lost_meter: metering.Meter
     ) -> None:
         now = self.clock.now()
-        through = (meter.intervals[-1].ended_at if meter.intervals else None) or meter.ended_at or now
         wallet, hold = await self._locked_balances(session, row)
-        # What ran is charged first and what was lost is given back after, so that both are seen on the bill.
-        owed = max(metering.owed_micros(meter, through) - meter.net_micros, 0)
-        if row.limit_micros is not None:
-            owed = min(owed, row.limit_micros - meter.net_micros)
-        top_up = min(max(owed - hold, 0), wallet)
+        final = settling.settle(
+            meter,
+            lost_meter.lost_from,
+            now,
+            hold_micros=hold,
+            wallet_micros=wallet,
+            limit_micros=row.limit_micros,
+        )
+        top_up = final.top_up_micros
         if top_up:
             await self._set_aside(
                 session, row.booking_id, row.job_id, row.renter_id, top_up, row.holds, row.job_name
             )
-        posted, charge, _ = metering.post(meter, through, payable_micros=min(owed, hold + top_up))
-        await self._book(session, row, charge, Why.RAN if charge.amount_micros >= 0 else Why.FROZEN)
-        after_loss = metering.Meter(
-            rate_per_hour_micros=meter.rate_per_hour_micros,
-            owner_share_percent=meter.owner_share_percent,
-            intervals=meter.intervals,
-            lost_from=lost_meter.lost_from,
-            net_micros=posted.net_micros,
-        )
-        _, refund, unpaid = metering.post(after_loss, through, payable_micros=0)
-        lost_us = metering.lost_us(after_loss, through)
-        await self._book(session, row, refund, Why.LOST_WORK, lost_us=lost_us)
-        await self._release(session, row, hold + top_up - max(charge.amount_micros, 0))
+        charged = Why.RAN if final.charge.amount_micros >= 0 else Why.FROZEN
+        await self._book(session, row, final.charge, charged)
+        await self._book(session, row, final.refund, Why.LOST_WORK, lost_us=final.lost_us)
+        await self._release(session, row, final.release_micros)
         await repository.change_meter(
             session,
             row.booking_id,
             holds=row.holds + (1 if top_up else 0),
-            billed_us=metering.billable_us(after_loss, through),
-            posted_through=through if meter.intervals else None,
-            written_off_micros=unpaid,
+            billed_us=metering.billable_us(final.meter, final.through),
+            posted_through=final.through if meter.intervals else None,
+            written_off_micros=final.unpaid_micros,
             next_due_at=None,
             settled_at=now,
         )
@@ -257,19 +251,20 @@ class BillingService:
             return
         refund = amount < 0
         kind = PostingKind.REFUND if refund else PostingKind.CHARGE
-        payer = wallet_of(row.renter_id) if refund else hold_of(row.booking_id)
         through_us = round(posting.through.timestamp() * 1_000_000)
-        legs = [
-            Leg(payer, -amount, row.currency),
-            Leg(earnings_of(row.owner_id), posting.owner_micros, row.currency),
-            Leg(PLATFORM_FEES, posting.platform_micros, row.currency),
-        ]
+        legs = settling.posting_legs(
+            posting,
+            renter_id=row.renter_id,
+            owner_id=row.owner_id,
+            booking_id=row.booking_id,
+            currency=row.currency,
+        )
         transfer = await self.ledger.transfer(
             session,
             # The totals before it tell a second correction at the same instant from a repetition of the first.
             key=f"{kind}:{row.booking_id}:{through_us}:{row.charged_micros}:{row.refunded_micros}",
             kind=kind,
-            legs=[leg for leg in legs if leg.amount_micros],
+            legs=legs,
             description=_describe(kind, why, row.job_name, row.node_name),
             refs={"booking_id": row.booking_id, "job_id": row.job_id, "through": posting.through.isoformat()},
         )

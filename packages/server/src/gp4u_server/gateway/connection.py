@@ -35,6 +35,7 @@ from starlette.websockets import WebSocket
 
 from gp4u_server.catalyst.jobs.errors import StaleEpoch
 from gp4u_server.catalyst.jobs.service import LeasedPlacement
+from gp4u_server.gateway.decisions import desired_is_due
 from gp4u_server.gateway.handshake import Proven, Refusal, next_message
 from gp4u_server.gateway.hub import Hub
 from gp4u_server.nodes.tokens import AGENT_TOKEN_LIFETIME_S
@@ -46,7 +47,6 @@ WORK_MAX = 128
 IDLE_S_MAX = 60.0
 """A socket without a frame for this long is closed: its node was lost long ago."""
 TOKEN_RENEW_S = AGENT_TOKEN_LIFETIME_S / 3
-DESIRED_AGAIN_S = 1.0
 LIVE_TTL_S = 60
 
 
@@ -213,10 +213,8 @@ class Connection:
 
     def _say_desired_again(self, reported: list[LeaseId], now: float) -> None:
         """Offers are repeated until claimed, and orders to kill until obeyed."""
-        if now - self._desired_sent_at < DESIRED_AGAIN_S:
-            return
         wanted = {LeaseId(item.spec.placement_id, item.spec.epoch) for item in self._placements.values()}
-        if wanted.symmetric_difference(reported):
+        if desired_is_due(wanted, reported, now - self._desired_sent_at):
             self._send_desired()
 
     def _send_desired(self) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Protocol
 from zlib import crc32
 
@@ -17,6 +16,7 @@ from gp4u_server.catalyst.jobs.service import JobService
 from gp4u_server.catalyst.jobs.transitions import NODE_DESIRED_CHANNEL
 from gp4u_server.foundation.listening import notifications
 from gp4u_server.foundation.streams import Streams
+from gp4u_server.gateway.decisions import PollVerdict, UnwrittenLosses, aged, judge_poll, still_true
 from gp4u_server.gateway.metrics import GatewayMetrics
 from gp4u_server.kit.clock import Clock
 from gp4u_server.kit.db import Database
@@ -92,8 +92,7 @@ class Hub:
         self._changes: list[asyncio.Queue[tuple[Change, float]]] = [
             asyncio.Queue(CHANGES_QUEUED_MAX) for _ in range(CHANGE_WRITERS)
         ]
-        # (node, session number) of losses that are declared here and not in the database yet.
-        self._losses_unwritten: set[tuple[str, int]] = set()
+        self._losses_unwritten = UnwrittenLosses()
         self._publishes: asyncio.Queue[Callable[[], Awaitable[object]]] = asyncio.Queue(PUBLISH_QUEUED_MAX)
         # Of nodes whose socket is gone already, until their loss is written.
         self._last_progress: dict[str, dict[str, Progress]] = {}
@@ -133,8 +132,7 @@ class Hub:
     def write_change(self, change: Change) -> None:
         """Queue a change for its node's writer; changes of one node are written in order."""
         queue = self._changes[crc32(change.node_id.encode()) % CHANGE_WRITERS]
-        if change.state is NodeState.LOST:
-            self._losses_unwritten.add((change.node_id, change.session_no))
+        self._losses_unwritten.declared(change)
         try:
             queue.put_nowait((change, self.clock.monotonic_s()))
         except asyncio.QueueFull:
@@ -144,14 +142,10 @@ class Hub:
             self.metrics.dropped.labels(kind="change").inc()
 
     def claim_received(self, node_id: str, session_id: str) -> bool:
-        """A claim came in; whether it may be passed on to the database.
-
-        Not between a loss and its write: the database would still accept it, the write would then end the placement
-        and move the job, and the lease just granted would run on beside it.
-        """
+        """A claim came in; whether it may be passed on to the database (see `UnwrittenLosses`)."""
         number = self.table.session_no(node_id)
         received = self.table.claim_received(node_id, session_id, self.clock.monotonic_s())
-        return received and (node_id, number) not in self._losses_unwritten
+        return received and not self._losses_unwritten.bars(node_id, number)
 
     def publish(self, action: Callable[[], Awaitable[object]]) -> None:
         """Do something with Valkey soon; dropped when too much waits."""
@@ -239,30 +233,28 @@ class Hub:
                 log.warning("poll_failed", error=str(error))
                 continue
             for node_id, session_no in asked.items():
-                if session_no is None or self.table.session_no(node_id) != session_no:
-                    continue
-                if node_id not in held or held[node_id][0] > session_no:
+                connection = self.connections.get(node_id)
+                version = connection.version if connection else None
+                verdict = judge_poll(session_no, self.table.session_no(node_id), held.get(node_id), version)
+                if verdict is PollVerdict.SUPERSEDED and session_no is not None:
                     self._superseded(node_id, session_no)
-                elif (connection := self.connections.get(node_id)) and held[node_id][1] != connection.version:
+                elif verdict is PollVerdict.REFRESH and connection is not None:
                     connection.wants_refresh()
 
     async def _write_loop(self, queue: asyncio.Queue[tuple[Change, float]]) -> None:
         while True:
             change, since = await queue.get()
-            loss = (change.node_id, change.session_no) if change.state is NodeState.LOST else None
             for attempt in range(1_000_000):
-                if self.table.session_no(change.node_id) not in (change.session_no, None):
-                    break  # a newer session wrote, or will write, what is true now
+                if not still_true(change, self.table.session_no(change.node_id)):
+                    break
                 try:
-                    waited_s = self.clock.monotonic_s() - since
-                    await self._write(replace(change, silent_s=change.silent_s + waited_s))
+                    await self._write(aged(change, self.clock.monotonic_s() - since))
                     break
                 except Exception as error:
                     self.metrics.write_failures.inc()
                     log.warning("change_not_written", node_id=change.node_id, error=str(error))
                     await asyncio.sleep(WRITE_RETRY_S[min(attempt, len(WRITE_RETRY_S) - 1)])
-            if loss is not None:
-                self._losses_unwritten.discard(loss)
+            self._losses_unwritten.settled(change)
 
     async def _write(self, change: Change) -> None:
         connection = self.connections.get(change.node_id)

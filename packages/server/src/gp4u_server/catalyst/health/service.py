@@ -10,6 +10,7 @@ from sqlalchemy import func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gp4u_server.catalyst.health.authority import AUTHORITY_WINDOW_S
+from gp4u_server.catalyst.health.decisions import Write, writes_of, writes_of_connecting
 from gp4u_server.catalyst.health.lease_table import Change, NodeState
 from gp4u_server.catalyst.health.models import GatewayAuthority
 from gp4u_server.catalyst.jobs.service import JobService, LeasedPlacement
@@ -65,11 +66,8 @@ class HealthService:
         session_no = await self.nodes.record_connected(
             session, node_id, gateway_id=gateway_id, facts=facts, now=await _db_now(session)
         )
-        bridge_s = freeze_after_s(self.lease_ttl_s)
-        if unwatched_s is not None and unwatched_s > bridge_s:
-            # Nobody renewed anything for longer than a lease lasts: its jobs were frozen.
-            await self.jobs.record_lease_interrupted(session, node_id, unwatched_s)
-        await self.jobs.record_lease_restored(session, node_id, bridge_s)
+        for write in writes_of_connecting(unwatched_s, self.lease_ttl_s):
+            await self._apply(session, node_id, write, unwatched_s or 0.0)
         return Connected(
             session_no,
             await self.nodes.desired_version(session, node_id),
@@ -93,16 +91,25 @@ class HealthService:
             return False
         # Waiting for locks must not move the instant from which nothing is confirmed, and nothing is charged.
         silent_s = change.silent_s + max(0.0, (await _db_now(session) - began).total_seconds())
-        if change.state is NodeState.ONLINE and change.was is NodeState.ONLINE:
-            # Not the node was silent: we could renew nothing, and its jobs were frozen meanwhile.
-            await self.jobs.record_lease_interrupted(session, change.node_id, silent_s, ours=True)
-        if change.state is NodeState.SUSPECT:
-            await self.jobs.record_lease_interrupted(session, change.node_id, silent_s)
-        elif change.state is NodeState.LOST:
-            await self.jobs.record_node_lost(session, change.node_id, silent_s, progress)
-        else:
-            await self.jobs.record_lease_restored(session, change.node_id, freeze_after_s(self.lease_ttl_s))
+        for write in writes_of(change):
+            await self._apply(session, change.node_id, write, silent_s, progress)
         return True
+
+    async def _apply(
+        self,
+        session: AsyncSession,
+        node_id: str,
+        write: Write,
+        silent_s: float,
+        progress: dict[str, Progress] | None = None,
+    ) -> None:
+        if write is Write.LOST:
+            await self.jobs.record_node_lost(session, node_id, silent_s, progress)
+        elif write is Write.RESTORED:
+            await self.jobs.record_lease_restored(session, node_id, freeze_after_s(self.lease_ttl_s))
+        else:
+            ours = write is Write.INTERRUPTED_BY_US
+            await self.jobs.record_lease_interrupted(session, node_id, silent_s, ours=ours)
 
     async def confirmed_until(self, session: AsyncSession, node_id: str) -> datetime | None:
         """When the gateway that has the node last proved that it lives: no lease of it was renewed much later."""
