@@ -45,15 +45,15 @@ def test_a_good_file_becomes_an_exact_specification(tmp_path: Path) -> None:
         ("resources: 4", "resources", "mapping"),
         ("resources: {gpus: 0}", "resources.gpus", "greater than or equal to 1"),
         ("resources: {gpus: -1}", "resources.gpus", "greater than or equal to 1"),
-        ("resources: {gpus: many}", "resources.gpus", "integer"),
+        ("resources: {gpus: many}", "resources.gpus", "whole number"),
         ("resources: {vram_gb: lots}", "resources.vram_gb", "GiB"),
         ("resources: {vram_gb: 99999}", "resources.vram_gb", "less than or equal"),
         ("resources: {gpu_model: 7}", "resources.gpu_model", "list"),
         ("resources: {cpus: 0}", "resources.cpus", "greater"),
         ("resources: {memory_gb: 0}", "resources.memory_gb", "greater"),
-        ("resources: {disk_gb: x}", "resources.disk_gb", "integer"),
+        ("resources: {disk_gb: x}", "resources.disk_gb", "whole number"),
         ("resources: {region: 9}", "resources.region", "list"),
-        ("resources: {network: perhaps}", "resources.network", "bool"),
+        ("resources: {network: perhaps}", "resources.network", "true or false"),
         ("checkpoint: ckpt", "checkpoint", "mapping"),
         ("checkpoint: {path: /etc}", "checkpoint.path", "inside the job's folder"),
         ("checkpoint: {path: ../up}", "checkpoint.path", "inside the job's folder"),
@@ -99,7 +99,7 @@ def test_what_is_not_a_job_is_refused_clearly(tmp_path: Path, text: str) -> None
 
 
 def test_a_missing_and_a_huge_file(tmp_path: Path) -> None:
-    with pytest.raises(JobFileInvalid, match="cannot read"):
+    with pytest.raises(JobFileInvalid, match="cannot be read"):
         read_job_file(tmp_path / "none.yaml")
     (tmp_path / "huge.yaml").write_text("#" * 300_000)
     with pytest.raises(JobFileInvalid, match="larger than"):

@@ -29,7 +29,7 @@ class ApiClient:
     ) -> None:
         self.credentials = credentials or config.load()
         self._on_rotation = on_rotation
-        self._http = httpx2.Client(base_url=self.credentials.url, timeout=wire.TIMEOUT_S)
+        self._http = httpx2.Client(base_url=wire.base_url(self.credentials), timeout=wire.TIMEOUT_S)
 
     def close(self) -> None:
         """Close the connections."""

@@ -30,7 +30,7 @@ class AsyncApiClient:
         self.credentials = credentials or config.load()
         self._on_rotation = on_rotation
         self._http = httpx2.AsyncClient(
-            base_url=self.credentials.url, timeout=wire.TIMEOUT_S, transport=transport
+            base_url=wire.base_url(self.credentials), timeout=wire.TIMEOUT_S, transport=transport
         )
         self._rotating = asyncio.Lock()
 

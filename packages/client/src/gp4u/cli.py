@@ -8,13 +8,17 @@ Exit codes: 0 done · 1 the job or the operation failed · 2 wrong usage or inpu
 reached · 130 interrupted.
 """
 
+import os
 import sys
+from contextlib import suppress
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, NoReturn
 
 import click
+from click.shell_completion import CompletionItem
+from click.utils import PacifyFlushWrapper
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "login": ("gp4u.commands.account:login", "Sign in to a marketplace"),
@@ -35,6 +39,28 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "wallet": ("gp4u.commands.wallet:wallet", "Show the balance, top up, list entries and receipts"),
     "earnings": ("gp4u.commands.wallet:earnings", "Show what your nodes earned"),
     "nodes": ("gp4u.commands.nodes:nodes", "List your nodes and enrol new ones"),
+    "completion": ("gp4u.commands.completion:completion", "Complete commands with the tab key in your shell"),
+}
+
+# What people type who come from other tools; too far from our words for a spelling check.
+_OTHER_WORDS = {
+    "balance": "wallet",
+    "cancel": "stop",
+    "delete": "stop",
+    "describe": "show",
+    "explain": "why",
+    "get": "show",
+    "info": "show",
+    "init": "login",
+    "kill": "stop",
+    "list": "ps",
+    "ls": "ps",
+    "rm": "stop",
+    "signin": "login",
+    "signup": "register",
+    "start": "up",
+    "submit": "run",
+    "tail": "logs",
 }
 
 
@@ -76,9 +102,19 @@ class LazyGroup(click.Group):
             return super().resolve_command(context, args)
         except click.UsageError as error:
             close = get_close_matches(args[0], self._table(), n=1)
-            if close:
-                raise click.UsageError(f"{error.message} Did you mean `{close[0]}`?", context) from error
+            meant = close[0] if close else _OTHER_WORDS.get(args[0])
+            if meant in self._table():
+                raise click.UsageError(f"{error.message} Did you mean `{meant}`?", context) from error
             raise
+
+    def shell_complete(self, context: click.Context, incomplete: str) -> list[CompletionItem]:
+        # click would import every command for its help text; here a press of the tab key stays quick.
+        named = [
+            CompletionItem(name, help=self._table()[name][1])
+            for name in sorted(self._table())
+            if name.startswith(incomplete)
+        ]
+        return named + click.Command.shell_complete(self, context, incomplete)
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         rows = {name: short_help for name, (_, short_help) in self._table().items()}
@@ -103,13 +139,37 @@ def main() -> None:
     """Entry point of the `gp4u` script."""
     try:
         sys.exit(gp4u.main(standalone_mode=False))
+    except click.exceptions.NoArgsIsHelpError as error:
+        # Asked for by leaving everything out: on standard output, so that it can be paged.
+        click.echo(error.format_message())
+        sys.exit(0 if error.ctx is not None and error.ctx.parent is None else error.exit_code)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("Interrupted.", err=True)
+        _say("Interrupted.")
         sys.exit(130)
+    except SystemExit as error:
+        # click noticed that nobody reads our output any more, as after `gp4u logs last | head`.
+        sys.exit(0 if type(sys.stdout) is PacifyFlushWrapper else error.code)
     except BrokenPipeError:
-        sys.exit(0)
+        _leave_quietly(0)
+    except OSError as error:
+        _say(f"Error: {error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+        _leave_quietly(1)
+
+
+def _say(text: str) -> None:
+    with suppress(OSError):  # there may be nobody to tell
+        click.echo(text, err=True)
+
+
+def _leave_quietly(code: int) -> NoReturn:
+    """Exit without Python's own attempt to write what is still buffered, which would fail once more."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)

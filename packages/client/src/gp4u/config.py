@@ -45,6 +45,7 @@ def load() -> Credentials:
     if url and url.rstrip("/") != stored.url:
         stored = Credentials(url=url.rstrip("/"))
     key = os.environ.get("GP4U_API_KEY")
+    key = key.strip() if key else None  # a key read from a file often ends with its line
     return replace(stored, api_key=key, access_token=None, refresh_token=None) if key else stored
 
 

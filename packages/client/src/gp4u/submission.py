@@ -102,7 +102,8 @@ def _submitting(
 ) -> Calls:
     if packed is not None:
         spec = spec.model_copy(update={"upload_id": (yield from _sending(packed))})
-    body = spec.model_dump(mode="json")
+    # Without what was left out: a platform older than this program refuses fields that it does not know.
+    body = spec.model_dump(mode="json", exclude_none=True)
     key = idempotency_key or str(uuid.uuid4())
     if offer_id is None:
         return (yield Post("/jobs", body, key))

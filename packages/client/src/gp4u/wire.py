@@ -100,9 +100,29 @@ def pause_s(attempt: int) -> float:
     return random.uniform(0.1, 0.3) * 2.0**attempt  # noqa: S311  jitter, not a secret
 
 
+def base_url(credentials: Credentials) -> str:
+    """The marketplace's address. Raises ApiError `bad_address` for what cannot be one, before anything is sent."""
+    url = credentials.url
+    try:
+        parts = httpx2.URL(url)
+        good = parts.scheme in {"http", "https"} and bool(parts.host)
+    except httpx2.InvalidURL:
+        good = False
+    if good:
+        return url
+    hint = "" if "/" in url or url.startswith("http:") else f" Did you mean http://{url}?"
+    raise ApiError(
+        400,
+        "bad_address",
+        f"{url!r} is not the address of a marketplace: it starts with http:// or https://.{hint}",
+    )
+
+
 def authorisation(credentials: Credentials) -> dict[str, str]:
-    """The header that says who asks."""
+    """The header that says who asks. Raises ApiError `invalid_token` for what cannot even be sent."""
     token = credentials.api_key or credentials.access_token
+    if token and not (token.isascii() and token.isprintable()):
+        raise ApiError(401, "invalid_token", "The API key has characters in it that no key has.")
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 

@@ -77,8 +77,10 @@ def read_job_file(path: Path) -> JobFile:
         if path.stat().st_size > JOB_FILE_BYTES_MAX:
             raise JobFileInvalid([Mistake("", f"{path} is larger than {JOB_FILE_BYTES_MAX // 1024} KiB")])
         text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise JobFileInvalid([Mistake("", f"cannot read {path}: {error}")]) from error
+    except UnicodeDecodeError as error:
+        raise JobFileInvalid([Mistake("", f"{path} is not a text file in UTF-8")]) from error
+    except OSError as error:
+        raise JobFileInvalid([Mistake("", f"{path} cannot be read: {error.strerror or error}")]) from error
     return parse_job_file(text, base=path.parent)
 
 
@@ -104,13 +106,15 @@ def parse_job_file(text: str, *, base: Path) -> JobFile:
         spec = JobSpec.model_validate(spec_fields)
     except ValidationError as error:
         known = {mistake.field for mistake in reader.mistakes}
-        for problem in error.errors():
-            field = _file_field(problem["loc"])
-            if field not in known:
-                reader.mistakes.append(Mistake(field, _plain(problem)))
+        reader.mistakes += [mistake for mistake in mistakes_in(error) if mistake.field not in known]
     if reader.mistakes or spec is None:
         raise JobFileInvalid(reader.mistakes)
     return JobFile(spec, files)
+
+
+def mistakes_in(error: ValidationError) -> list[Mistake]:
+    """What is wrong with a `JobSpec`, in the job file's spelling of its fields."""
+    return [Mistake(_file_field(problem["loc"]), _plain(problem)) for problem in error.errors()]
 
 
 class _Reader:
@@ -262,11 +266,23 @@ def _file_field(location: tuple[int | str, ...]) -> str:
     return ".".join(names)
 
 
+_PLAIN = {
+    "missing": "is missing",
+    "string_type": "must be text; put it in quotes where it could be read as something else",
+    "list_type": "must be a list such as [a, b]",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+}
+
+
 def _plain(problem: Any) -> str:
-    if problem["type"] == "missing":
-        return "is missing"
     if problem["loc"] == ("name",):
         return "must be 1 to 63 lower case letters, digits, dots, dashes or underscores"
+    if problem["type"] in _PLAIN:
+        return _PLAIN[problem["type"]]
     message: str = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
     return message[0].lower() + message[1:]
 

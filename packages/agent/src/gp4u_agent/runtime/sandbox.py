@@ -185,6 +185,8 @@ class Sandbox:
                 command += ["--cap-add", capability]
         else:
             command += ["--unshare-user", "--disable-userns", "--uid", str(uid), "--gid", str(uid)]
+        # Before the machine's programs: the agent's Python may itself lie below /tmp, and must not be covered.
+        command += ["--perms", "1777", "--size", str(limits.tmp_bytes), "--tmpfs", "/tmp"]  # noqa: S108
         command += system_mounts()
         command += ["--dir", "/etc"]
         command += ["--perms", "0444", "--ro-bind-data", str(passwd_fd), "/etc/passwd"]
@@ -196,7 +198,6 @@ class Sandbox:
         command += ["--proc", "/proc", "--dev", "/dev"]
         command += device_mounts(workload.devices)
         command += ["--perms", "1777", "--size", str(limits.tmp_bytes), "--tmpfs", "/dev/shm"]  # noqa: S108
-        command += ["--perms", "1777", "--size", str(limits.tmp_bytes), "--tmpfs", "/tmp"]  # noqa: S108
         command += ["--dir", "/run", "--bind", str(workload.control_dir), CONTROL]
         command += ["--ro-bind", str(workload.inside_dir), INSIDE]
         command += ["--bind", str(workload.job_dir), JOB]

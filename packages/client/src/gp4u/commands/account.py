@@ -6,14 +6,17 @@ import sys
 import click
 
 from gp4u import config
-from gp4u.api import ApiClient
+from gp4u.api import ApiClient, ApiError
 from gp4u.config import Credentials
 from gp4u.output import (
+    NOT_FOUND,
     USAGE,
     ago,
     client,
     confirm_or_fail,
     console,
+    did_you_mean,
+    errors,
     fail,
     interactive,
     json_option,
@@ -23,14 +26,25 @@ from gp4u.output import (
 )
 
 
-def _ask_password(password: str | None, password_stdin: bool) -> str:
+def _ask_email(email: str | None) -> str:
+    if email is not None:
+        return email
+    if not interactive():
+        fail("Whose account? Pass --email.", USAGE)
+    return str(click.prompt("E-mail"))
+
+
+def _ask_password(password: str | None, password_stdin: bool, *, twice: bool = False) -> str:
     if password_stdin:
         return sys.stdin.readline().rstrip("\n")
     if password is not None:
         return password
     if not interactive():
         fail("No terminal to ask for the password: pass --password-stdin, or use GP4U_API_KEY.", USAGE)
-    return getpass.getpass("Password: ")
+    secret = getpass.getpass("Password: ")
+    if twice and secret != getpass.getpass("Once more: "):
+        fail("The two passwords differ.", USAGE)
+    return secret
 
 
 @click.command()
@@ -45,10 +59,7 @@ def login(
 ) -> None:
     """Sign in to the marketplace at URL (default: the last one, or http://127.0.0.1:8000)."""
     target = (url or config.load().url).rstrip("/")
-    if email is None:
-        if not interactive():
-            fail("Pass --email.", USAGE)
-        email = click.prompt("E-mail")
+    email = _ask_email(email)
     secret = _ask_password(password, password_stdin)
     with ApiClient(Credentials(url=target)) as api:
         tokens = api.post("/auth/token", {"email": email, "password": secret})
@@ -73,10 +84,14 @@ def login(
 def logout() -> None:
     """Sign out: the session ends on the server and the stored tokens are deleted."""
     credentials = config.load()
-    if credentials.refresh_token:
-        with ApiClient(credentials) as api:
-            api.post("/auth/token/revoke", {"refresh_token": credentials.refresh_token})
+    # The stored tokens go first: whoever signs out on a train is signed out here, whatever the network does.
     config.forget()
+    if credentials.refresh_token:
+        try:
+            with ApiClient(credentials) as api:
+                api.post("/auth/token/revoke", {"refresh_token": credentials.refresh_token})
+        except ApiError as error:
+            errors.print(f"The server was not told, so the session ends there by itself: {error.detail}")
     console.print("Signed out.")
 
 
@@ -94,24 +109,35 @@ def whoami(as_json: bool) -> None:
 
 @click.command()
 @click.argument("url", required=False)
-@click.option("--email", required=True, help="Your e-mail address.")
+@click.option("--email", help="Your e-mail address.")
 @click.option("--name", default="", help="How others see you.")
 @click.option("--owner", is_flag=True, help="You also want to offer GPUs.")
 @click.option("--password", help="The password; prefer --password-stdin.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+@json_option
 @translated
 def register(
-    url: str | None, email: str, name: str, owner: bool, password: str | None, password_stdin: bool
+    url: str | None,
+    email: str | None,
+    name: str,
+    owner: bool,
+    password: str | None,
+    password_stdin: bool,
+    as_json: bool,
 ) -> None:
-    """Create an account and sign in."""
+    """Create an account at the marketplace at URL (default: the last one) and sign in."""
     target = (url or config.load().url).rstrip("/")
-    secret = _ask_password(password, password_stdin)
+    email = _ask_email(email)
+    secret = _ask_password(password, password_stdin, twice=True)
     roles = ["renter", "owner"] if owner else ["renter"]
     with ApiClient(Credentials(url=target)) as api:
         api.post("/auth/register", {"email": email, "password": secret, "name": name, "roles": roles})
         tokens = api.post("/auth/token", {"email": email, "password": secret})
     config.save(Credentials(target, email, tokens["access_token"], tokens["refresh_token"]))
-    console.print(f"Welcome. You are signed in to {target} as {email}.")
+    if as_json:
+        print_json({"url": target, "user": tokens["user"]})
+    else:
+        console.print(f"Welcome. You are signed in to {target} as {email}.")
 
 
 @click.group()
@@ -164,14 +190,21 @@ def new_key(name: str, scopes: tuple[str, ...], as_json: bool) -> None:
 @keys.command("revoke")
 @click.argument("key")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def revoke_key(key: str, yes: bool) -> None:
-    """Revoke a key, by its id or the beginning of the key."""
+@json_option
+def revoke_key(key: str, yes: bool, as_json: bool) -> None:
+    """Revoke KEY: its name, its id, or how it begins."""
     with client() as api:
-        matches = [
-            item for item in api.pages("/api-keys") if item["id"] == key or key.startswith(item["prefix"])
-        ]
+        live = [item for item in api.pages("/api-keys") if not item["revoked_at"]]
+        matches = [item for item in live if item["id"] == key or key.startswith(item["prefix"])]
+        matches = matches or [item for item in live if item["name"] == key]
         if not matches:
-            fail(f"No key {key}. `gp4u keys ls` lists them.", 4)
+            names = did_you_mean(key, (item["name"] for item in live))
+            fail(f"You have no live key {key}.{names} `gp4u keys ls` lists them.", NOT_FOUND)
+        if len(matches) > 1:
+            fail(f"You have {len(matches)} keys called {key}. Name one by how it begins.", USAGE)
         confirm_or_fail(f"Revoke {matches[0]['name']}?", assume_yes=yes)
         api.delete(f"/api-keys/{matches[0]['id']}")
-        console.print(f"Revoked {matches[0]['name']}.")
+        if as_json:
+            print_json({"revoked": matches[0]["id"], "name": matches[0]["name"]})
+        else:
+            console.print(f"Revoked {matches[0]['name']}.")

@@ -6,7 +6,7 @@ from typing import Any
 import click
 from rich.text import Text
 
-from gp4u.api import ApiClient
+from gp4u.api import ApiClient, ApiError
 from gp4u.following import FINAL_STATES, follow
 from gp4u.output import (
     FAILED,
@@ -14,6 +14,7 @@ from gp4u.output import (
     ago,
     client,
     console,
+    did_you_mean,
     duration,
     fail,
     json_option,
@@ -39,12 +40,21 @@ _EVENT_STYLE = {
 def find_job(api: ApiClient, reference: str) -> dict[str, Any]:
     """The job with this id, the newest with this name, or the newest of all for `last`."""
     if reference.startswith("job_"):
-        job: dict[str, Any] = api.get(f"/jobs/{reference}")
-        return job
+        try:
+            job: dict[str, Any] = api.get(f"/jobs/{reference}")
+        except ApiError as error:
+            if error.status != 404:
+                raise
+        else:
+            return job
+    known: list[str] = []
     for job in api.pages("/jobs", limit=500):
         if reference in {"last", job["name"]}:
             return job
-    fail(f"No job {reference}. `gp4u ps -a` lists yours.", NOT_FOUND)
+        known.append(job["id"] if reference.startswith("job_") else job["name"])
+    if not known:
+        fail("You have no jobs yet. `gp4u run job.yaml` starts one.", NOT_FOUND)
+    fail(f"You have no job {reference}.{did_you_mean(reference, known)} `gp4u ps -a` lists yours.", NOT_FOUND)
 
 
 def event_line(event: dict[str, Any]) -> Text:
@@ -96,6 +106,7 @@ def ps(all_jobs: bool, states: tuple[str, ...], limit: int, as_json: bool) -> No
             [job_line(job) for job in items],
             empty="No jobs here. `gp4u run job.yaml` starts one; `gp4u ps -a` shows those that ended.",
             right=frozenset({5, 6}),
+            droppable=["CREATED", "RAN", "COST", "PROGRESS", "NODE"],
         )
 
 
@@ -215,6 +226,7 @@ def why(job: str, as_json: bool) -> None:
                 [_candidate_row(candidate) for candidate in decision["candidates"]],
                 empty="No candidate at all.",
                 right=frozenset({4, 5, 6, 7, 8, 9}),
+                droppable=["DATA", "LOSS", "HAZARD/H", "RUN", "REGION"],
             )
             console.print()
 

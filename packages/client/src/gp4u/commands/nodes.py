@@ -1,8 +1,23 @@
 """An owner's nodes."""
 
+from typing import Any
+
 import click
 
-from gp4u.output import ago, client, confirm_or_fail, console, fail, json_option, print_json, state, table
+from gp4u.api import ApiClient
+from gp4u.output import (
+    NOT_FOUND,
+    ago,
+    client,
+    confirm_or_fail,
+    console,
+    did_you_mean,
+    fail,
+    json_option,
+    print_json,
+    state,
+    table,
+)
 
 
 @click.group()
@@ -30,11 +45,13 @@ def list_nodes(as_json: bool) -> None:
                     f"{node['reliability'] * 100:.2f} %",
                     node["losses"],
                     node["region"],
-                    ago(node["last_seen_at"]),
+                    # Heartbeats of a node that is online are not written down; what is stored is the last change.
+                    "now" if node["liveness"] == "online" else ago(node["last_seen_at"]),
                     node["id"],
                 ]
                 for node in items
             ],
+            droppable=["ID", "LOSSES", "SEEN", "RELIABILITY", "REGION"],
             empty="No nodes. `gp4u nodes enrol --region eu-west` shows what to type on the machine.",
         )
 
@@ -50,22 +67,37 @@ def enrol(region: str, name: str | None, as_json: bool) -> None:
         if as_json:
             print_json(token)
         else:
-            console.print("On the machine, within 10 minutes:", style="dim")
+            console.print("On the machine with the GPUs, within 10 minutes:", style="dim")
             click.echo(f"  {token['command']}")
 
 
 @nodes.command("rm")
 @click.argument("node")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def remove(node: str, yes: bool) -> None:
+@json_option
+def remove(node: str, yes: bool, as_json: bool) -> None:
     """Remove NODE (name or id): its offers are withdrawn and its key opens no session any more."""
     with client() as api:
-        matches = [item for item in api.pages("/nodes") if node in {item["id"], item["name"]}]
-        if not matches:
-            fail(f"You have no node {node}. `gp4u nodes ls` lists them.", 4)
-        confirm_or_fail(f"Remove {matches[0]['name']}?", assume_yes=yes)
-        api.delete(f"/nodes/{matches[0]['id']}")
-        console.print(f"Removed {matches[0]['name']}.")
+        found = find_node(api, node)
+        confirm_or_fail(f"Remove {found['name']}?", assume_yes=yes)
+        api.delete(f"/nodes/{found['id']}")
+        if as_json:
+            print_json({"removed": found["id"], "name": found["name"]})
+        else:
+            console.print(f"Removed {found['name']}.")
+
+
+def find_node(api: ApiClient, reference: str) -> dict[str, Any]:
+    """The caller's node with this id or name; exits with a suggestion when there is none."""
+    mine = list(api.pages("/nodes"))
+    for node in mine:
+        if reference in {node["id"], node["name"]}:
+            return node
+    known = [node["id"] if reference.startswith("node_") else node["name"] for node in mine]
+    fail(
+        f"You have no node {reference}.{did_you_mean(reference, known)} `gp4u nodes ls` lists them.",
+        NOT_FOUND,
+    )
 
 
 def _devices(devices: list[dict[str, str]]) -> str:

@@ -1,5 +1,6 @@
 """`gp4u run`: from a job file or a command line to a running job."""
 
+import os
 import shlex
 import sys
 from contextlib import nullcontext
@@ -7,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-from gp4u_protocol.job_file import JobFile, JobFileInvalid, read_job_file
+from gp4u_protocol.job_file import JobFile, JobFileInvalid, mistakes_in, read_job_file
 from gp4u_protocol.job_spec import JobSpec
+from pydantic import ValidationError
 from rich.status import Status
 
 from gp4u.commands.jobs import exit_for, watch
@@ -17,6 +19,7 @@ from gp4u.output import (
     USAGE,
     client,
     console,
+    did_you_mean,
     errors,
     fail,
     json_option,
@@ -66,13 +69,21 @@ def run(
     """Run a job and follow it.
 
     \b
-      gp4u run job.yaml                  a job file
-      gp4u run                           ./job.yaml or ./gp4u.yaml
-      gp4u run --gpus 1 -- python train.py --epochs 300
+      gp4u run job.yaml                        a job file
+      gp4u run                                 ./job.yaml or ./gp4u.yaml
+      gp4u run --files . -- python train.py    this folder, and a command in it
 
-    Options win over the file. Ctrl-C leaves the job running. Exit code 1 when the job failed.
+    \b
+    A job file needs only `command`:
+      command: python train.py
+      files: .                                 # folder to send
+      resources: {gpus: 1, vram_gb: ">=24", gpu_model: [RTX_4090]}
+      checkpoint: {path: ckpt, every: 60s}     # what survives the node
+      budget: {per_hour: 0.80, total: 5.00}
+
+    Options win over the file and stand before it. Ctrl-C leaves the job running. Exit code 1 when the job failed.
     """
-    job_file = _read(file_or_command)
+    job_file = _read(file_or_command, sends_folder=files is not None)
     changes: dict[str, Any] = {}
     resources = {
         key: value
@@ -94,13 +105,13 @@ def run(
     document.update(changes)
     document["resources"].update(resources)
     if max_per_hour:
-        document["budget"]["per_hour_micros_max"] = parse_money(max_per_hour)
+        document["budget"]["per_hour_micros_max"] = parse_money(max_per_hour, "--max-per-hour")
     if max_total:
-        document["budget"]["total_micros_max"] = parse_money(max_total)
+        document["budget"]["total_micros_max"] = parse_money(max_total, "--max-total")
     try:
         spec = JobSpec.model_validate(document)
-    except ValueError as error:
-        fail(str(error), USAGE)
+    except ValidationError as error:
+        fail("This cannot be a job:\n" + "\n".join(f"  {mistake}" for mistake in mistakes_in(error)), USAGE)
     folder = files or job_file.files
 
     if dry_run:
@@ -146,19 +157,46 @@ def run(
         exit_for(job)
 
 
-def _read(arguments: tuple[str, ...]) -> JobFile:
+def _read(arguments: tuple[str, ...], *, sends_folder: bool) -> JobFile:
     try:
         if not arguments:
             for candidate in (Path("job.yaml"), Path("gp4u.yaml")):
                 if candidate.is_file():
                     return read_job_file(candidate)
             fail("Say what to run: a job file, or `-- COMMAND …`. `gp4u run --help` has examples.", USAGE)
-        if len(arguments) == 1 and arguments[0].endswith((".yaml", ".yml")):
-            return read_job_file(Path(arguments[0]))
+        if arguments[0].endswith((".yaml", ".yml")):
+            return _read_file(arguments)
     except JobFileInvalid as error:
         fail("The job file is not valid:\n" + "\n".join(f"  {mistake}" for mistake in error.mistakes), USAGE)
+    if not sends_folder:
+        _check_that_nothing_is_left_behind(arguments)
     command = arguments[0] if len(arguments) == 1 else shlex.join(arguments)
     return JobFile(JobSpec(command=command), None)
+
+
+def _read_file(arguments: tuple[str, ...]) -> JobFile:
+    path = Path(arguments[0])
+    if len(arguments) > 1:
+        fail(f"Options stand before the job file: gp4u run {shlex.join([*arguments[1:], str(path)])}", USAGE)
+    if not path.exists():
+        here = sorted(str(other) for ending in ("*.yaml", "*.yml") for other in path.parent.glob(ending))
+        fail(f"There is no job file {path}.{did_you_mean(str(path), here)}", USAGE)
+    return read_job_file(path)
+
+
+def _check_that_nothing_is_left_behind(arguments: tuple[str, ...]) -> None:
+    """A command that names a file of this folder, which is not sent, is what most people try first."""
+    named = [word for word in arguments if Path(word).is_file() and not Path(word).is_absolute()]
+    if not named:
+        return
+    if len(arguments) == 1 and not os.access(named[0], os.X_OK):
+        runner = "python " if named[0].endswith(".py") else ""
+        fail(
+            f"{named[0]} is a file here, and no command. To send this folder and run it: "
+            f"gp4u run --files . -- {runner}{named[0]}\nJob files end in .yaml.",
+            USAGE,
+        )
+    errors.print(f"Note: {named[0]} is not sent. `--files .` sends this folder with the job.", style="yellow")
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -28,7 +28,7 @@ def wallet(context: click.Context, as_json: bool) -> None:
 def top_up(amount: str, as_json: bool) -> None:
     """Pay AMOUNT in, for example 25. In the demo no real money moves."""
     with client() as api:
-        balance = api.post("/wallet/top-ups", {"amount_micros": parse_money(amount)})
+        balance = api.post("/wallet/top-ups", {"amount_micros": parse_money(amount, "AMOUNT")})
         if as_json:
             print_json(balance)
         else:

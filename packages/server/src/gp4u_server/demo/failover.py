@@ -4,12 +4,13 @@ import itertools
 import re
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from gp4u.api import ApiClient
+from gp4u.api import ApiClient, ApiError
 from gp4u.following import follow
 from gp4u.sdk import Client, Job
 from rich.console import Console
@@ -36,13 +37,26 @@ class FailoverStory:
     epochs: int = 40
     quiet: bool = False
     _console: Console = field(init=False)
+    _jobs: list[Job] = field(default_factory=list)
     _began: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         self._console = Console(highlight=False, stderr=self.quiet, quiet=self.quiet)
 
     def tell(self) -> dict[str, Any]:
-        """Answers recovery_ms and its parts, the steps before and after, and whether the results are equal."""
+        """Answers recovery_ms and its parts, the steps before and after, and whether the results are equal.
+
+        Whatever ends the story early, a Ctrl-C too, ends its jobs: nobody would look after them.
+        """
+        try:
+            return self._tell()
+        except BaseException:
+            for job in self._jobs:
+                with suppress(ApiError):
+                    job.stop()
+            raise
+
+    def _tell(self) -> dict[str, Any]:
         undisturbed = self._submit("digits-undisturbed")
         job = self._submit("digits-failover")
         self._wait_for_checkpoints(job)
@@ -68,6 +82,7 @@ class FailoverStory:
             checkpoint_path="ckpt",
             checkpoint_every_s=5,
         )
+        self._jobs.append(job)
         self._say(f"submitted {name} ({job.id})")
         return job
 

@@ -58,7 +58,9 @@ async def create_enrolment_token(
     return EnrolmentTokenOut(
         token=made.token,
         expires_at=made.expires_at,
-        command=f"gp4u agent join {address.url.rstrip('/')} --token {made.token}",
+        # All that the machine needs, in one line to paste.
+        command=f"pip install gp4u-agent && gp4u agent join {address.url.rstrip('/')} --token {made.token}"
+        " && gp4u agent run",
     )
 
 
