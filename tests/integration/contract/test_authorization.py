@@ -19,6 +19,7 @@ OF_RENTER = SIGNED_IN | {"stranger": 404, "other_owner": 404, "owner": 404}
 ONLY_RENTER = OF_RENTER | {"admin": 404}
 OF_BOTH = OF_RENTER | {"owner": 2}
 AGENTS = dict.fromkeys(WHO, 401) | {"agent": 2}
+ADMINS = SIGNED_IN | dict.fromkeys(("stranger", "other_owner", "owner", "renter"), 403)
 NO_DEMO = SIGNED_IN | dict.fromkeys(("stranger", "other_owner", "admin", "owner", "renter"), 404)
 COOKIES = dict.fromkeys(WHO, 401)  # without a browser's session nobody gets anywhere
 
@@ -59,6 +60,12 @@ TABLE: dict[str, Mapping[str, int]] = {
     "list_wallet_entries": SIGNED_IN,
     "top_up": SIGNED_IN,
     "read_earnings": SIGNED_IN,
+    "read_overview": ADMINS,
+    "read_failovers": ADMINS,
+    "read_books_verification": ADMINS,
+    "verify_books": ADMINS,
+    "list_users": ADMINS,
+    "list_all_nodes": ADMINS,
     "create_enrolment_token": OWNERS,
     "list_nodes": OWNERS,
     "read_node": OF_OWNER,

@@ -16,6 +16,7 @@ from gp4u_server.accounts.service import Accounts
 from gp4u_server.accounts.tokens import TokenSigner
 from gp4u_server.adapters.objectstore import FolderObjectStore, open_object_store
 from gp4u_server.adapters.payments import SandboxPayments
+from gp4u_server.admin.service import AdminDesk
 from gp4u_server.billing.service import BillingService
 from gp4u_server.billing.shares import OwnerShares
 from gp4u_server.billing.statements import Statements
@@ -64,6 +65,7 @@ def build(settings: Settings, *, process: str = "gp4u", clock: Clock | None = No
     _jobs(platform)
     _health(platform)
     _bookings(platform, clock)
+    platform.provide(AdminDesk(platform.get(Database), platform.get(Streams), clock))
     return platform
 
 

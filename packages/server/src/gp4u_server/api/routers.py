@@ -2,6 +2,7 @@
 
 from gp4u_server.accounts import endpoints as accounts
 from gp4u_server.adapters import objectstore_web
+from gp4u_server.admin import endpoints as admin
 from gp4u_server.billing import endpoints as billing
 from gp4u_server.bookings import endpoints as bookings
 from gp4u_server.catalyst.checkpoints import agent_endpoints as agent_checkpoints
@@ -23,6 +24,7 @@ ROUTERS = (
     billing.router,
     nodes.router,
     demo.router,
+    admin.router,
 )
 # For agents, with a token of their own, and larger bodies.
 AGENT_ROUTERS = (agent_checkpoints.router,)

@@ -6,6 +6,7 @@ later, which keeps index inserts local and lets a cursor page by id.
 
 import os
 import time
+from datetime import datetime
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
@@ -18,6 +19,11 @@ def new_id(prefix: str) -> str:
     value |= 0x7 << 76 | (random_bits >> 68 & 0xFFF) << 64
     value |= 0b10 << 62 | random_bits & (1 << 62) - 1
     return f"{prefix}_{_crockford(value)}"
+
+
+def earliest_id(prefix: str, at: datetime) -> str:
+    """The lower bound of every identifier of this prefix that was made at `at` or later."""
+    return f"{prefix}_{_crockford((round(at.timestamp() * 1000) & (1 << 48) - 1) << 80)}"
 
 
 def _crockford(value: int) -> str:
