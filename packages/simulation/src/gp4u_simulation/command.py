@@ -1,0 +1,6 @@
+"""gp4u-sim."""
+
+
+def main() -> int:
+    """Placeholder until the next file lands."""
+    return 0

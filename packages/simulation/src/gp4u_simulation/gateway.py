@@ -1,0 +1,307 @@
+"""A gateway process: production's `LeaseTable`, authority and gateway decisions; the loops of `gateway.hub` around them."""
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from gp4u_protocol.lease import LEASE_TTL_S
+from gp4u_protocol.lease_core import LeaseId
+from gp4u_server.catalyst.health import authority
+from gp4u_server.catalyst.health.lease_table import Change, LeaseTable, NodeState
+from gp4u_server.gateway import decisions
+from gp4u_server.gateway.decisions import PollVerdict
+
+from gp4u_simulation.database import Connected, Database
+from gp4u_simulation.jobs import Report
+from gp4u_simulation.rows import PlacementRow
+from gp4u_simulation.world import Clock, Process, World
+
+if TYPE_CHECKING:
+    from gp4u_simulation.agent import Node
+
+TICK_S = 0.25
+POLL_S = 2.0
+WRITE_RETRY_S = 0.25
+AUTHORITY_RETRY_S = 0.25
+NOTIFICATIONS_LOST = 0.2
+
+
+class Session:
+    """One agent's connection."""
+
+    def __init__(self, node: "Node", session_id: str, number: int, version: int) -> None:
+        self.node = node
+        self.id = session_id
+        self.number = number
+        self.version = version
+        self.wanted: dict[LeaseId, PlacementRow] = {}
+        self.desired_sent_at = 0.0
+
+
+class Gateway(Process):
+    """See module."""
+
+    def __init__(self, world: World, name: str, database: Database) -> None:
+        super().__init__(world)
+        self.name = name
+        self.database = database
+        self.clock = Clock(world)
+        self._lives = 0
+        database.node_listeners.append(self._notified)
+        self._begin()
+
+    def _begin(self) -> None:
+        self.table = LeaseTable()
+        self.sessions: dict[str, Session] = {}
+        self.gateway_id = ""
+        self.losses = decisions.UnwrittenLosses()
+        self._writing: dict[str, deque[tuple[Change, float]]] = {}
+        self._authority()
+        self._tick()
+        self.soon(POLL_S, self._poll)
+
+    def restart(self, down_s: float) -> None:
+        """kill -9, and the supervisor starts it again."""
+        if not self.alive:
+            return
+        self.world.note("%s dies", self.name)
+        for session in self.sessions.values():
+            # The kernel closes its sockets.
+            session.node.link.carry(False, session.node, session.node.closed, session.id)
+        self.kill()
+        self.world.after(down_s, self._up)
+
+    def _up(self) -> None:
+        self.revive()
+        self.world.counts["gateway_restarts"] += 1
+        self.world.note("%s starts", self.name)
+        self._begin()
+
+    # --- authority ---------------------------------------------------------------------------------------
+
+    def _authority(self) -> None:
+        began = self.clock.read()
+        mine = self.gateway_id
+        answered = [False]
+
+        def again() -> None:
+            if not answered[0]:
+                answered[0] = True
+                self.soon(AUTHORITY_RETRY_S, self._authority)
+
+        def begun(_: None) -> None:
+            if not answered[0]:
+                answered[0] = True
+                self.gateway_id = fresh
+                self._holds(began)
+
+        def renewed(ok: bool) -> None:
+            if answered[0]:
+                return
+            answered[0] = True
+            if ok:
+                self._holds(began)
+                return
+            self.world.note("%s was taken over and begins anew", self.name)
+            self.table.revoke_all()
+            for session in self.sessions.values():
+                session.node.link.carry(False, session.node, session.node.closed, session.id)
+            self.sessions.clear()
+            self.gateway_id = ""
+            self._authority()
+
+        self.soon(authority.AUTHORITY_RENEW_S * 2, again)
+        if mine:
+            self.database.transact(self, self.database.renew_authority, renewed, again, mine)
+            return
+        self._lives += 1
+        fresh = f"{self.name}.{self._lives}"
+        self.database.transact(self, self.database.begin_authority, begun, again, fresh)
+
+    def _holds(self, began: float) -> None:
+        lapsed = self.table.lapse(self.clock.read())
+        self.table.authority_renewed(authority.authority_until(began))
+        for change in lapsed:
+            self.world.counts["authority_lapses"] += 1
+            self._write(change)
+        self.soon(authority.AUTHORITY_RENEW_S, self._authority)
+
+    # --- time --------------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        self.soon(TICK_S, self._tick)
+        was_held = self.table.holds_back
+        for change in self.table.tick(self.clock.read()):
+            self._write(change)
+        self.world.counts["mass_holds"] += self.table.holds_back and not was_held
+
+    def _write(self, change: Change) -> None:
+        """Changes of one node are written in order."""
+        self.losses.declared(change)
+        queue = self._writing.setdefault(change.node_id, deque())
+        queue.append((change, self.clock.read()))
+        if len(queue) == 1:
+            self._write_next(change.node_id)
+
+    def _write_next(self, node_id: str) -> None:
+        queue = self._writing[node_id]
+        change, since = queue[0]
+
+        def done() -> None:
+            self.losses.settled(change)
+            queue.popleft()
+            if queue:
+                self._write_next(node_id)
+
+        def written(ok: bool) -> None:
+            if not ok:
+                self._superseded(node_id, change.session_no)
+            else:
+                session = self.sessions.get(node_id)
+                if change.state is NodeState.LOST and session is None:
+                    self.table.forget(node_id, change.session_no)
+                if session is not None and change.state is not NodeState.SUSPECT:
+                    self._refresh(node_id)
+            done()
+
+        def failed() -> None:
+            self.soon(WRITE_RETRY_S, self._write_next, node_id)
+
+        if not decisions.still_true(change, self.table.session_no(node_id)):
+            done()
+            return
+        late = decisions.aged(change, self.clock.read() - since)
+        self.database.transact(self, self.database.record_change, written, failed, late)
+
+    def _superseded(self, node_id: str, session_no: int) -> None:
+        if self.table.session_no(node_id) != session_no:
+            return
+        self.table.forget(node_id, session_no)
+        session = self.sessions.pop(node_id, None)
+        if session is not None:
+            session.node.link.carry(False, session.node, session.node.closed, session.id)
+
+    # --- the wanted state --------------------------------------------------------------------------------
+
+    def _notified(self, node_id: str) -> None:
+        if node_id in self.sessions and self.world.chance() >= NOTIFICATIONS_LOST:
+            self.soon(0.01, self._refresh, node_id)
+
+    def _poll(self) -> None:
+        self.soon(POLL_S, self._poll)
+        asked = {node_id: self.table.session_no(node_id) for node_id in self.table.nodes}
+        if not asked or not self.gateway_id:
+            return
+
+        def answered(held: dict[str, tuple[int, int]]) -> None:
+            for node_id, number in asked.items():
+                session = self.sessions.get(node_id)
+                verdict = decisions.judge_poll(
+                    number,
+                    self.table.session_no(node_id),
+                    held.get(node_id),
+                    session.version if session is not None else None,
+                )
+                if verdict is PollVerdict.SUPERSEDED and number is not None:
+                    self._superseded(node_id, number)
+                elif verdict is PollVerdict.REFRESH:
+                    self._refresh(node_id)
+
+        self.database.transact(self, self.database.held_by, answered, None, self.gateway_id)
+
+    def _refresh(self, node_id: str) -> None:
+        session = self.sessions.get(node_id)
+        if session is None:
+            return
+
+        def answered(result: tuple[int, list[PlacementRow]]) -> None:
+            if self.sessions.get(node_id) is not session:
+                return
+            session.version, live = result
+            session.wanted = {placement.lease: placement for placement in live}
+            self.table.keep_only(node_id, session.wanted)
+            self._send_desired(session)
+
+        self.database.transact(self, self.database.wanted, answered, None, node_id)
+
+    def _send_desired(self, session: Session) -> None:
+        session.desired_sent_at = self.clock.read()
+        specs = [placement.spec() for placement in session.wanted.values()]
+        session.node.link.carry(False, session.node, session.node.desired, session.id, specs)
+
+    # --- agents ------------------------------------------------------------------------------------------
+
+    def hello(self, node: "Node", dialled: int) -> None:
+        """An agent dials in."""
+        if not self.gateway_id or not self.table.has_authority(self.clock.read()):
+            return
+        mine = self.gateway_id
+        held = self.table.session_no(node.node_id) is not None
+        silent_s = self.table.silent_s(node.node_id, self.clock.read()) if held else None
+
+        def connected(result: Connected) -> None:
+            newer = self.table.session_no(node.node_id)
+            if mine != self.gateway_id or (newer is not None and newer > result.session_no):
+                return
+            session = Session(node, f"{mine}/{result.session_no}", result.session_no, result.version)
+            session.wanted = {placement.lease: placement for placement in result.live}
+            self.table.opened(node.node_id, session.id, result.session_no, result.claimed, self.clock.read())
+            self.sessions[node.node_id] = session
+            self.world.counts["sessions"] += 1
+            node.link.carry(False, node, node.welcome, self, dialled, session.id, LEASE_TTL_S)
+            self._send_desired(session)
+
+        self.database.transact(self, self.database.connect, connected, None, node.node_id, mine, silent_s)
+
+    def _session(self, node: "Node", session_id: str) -> Session | None:
+        session = self.sessions.get(node.node_id)
+        return session if session is not None and session.id == session_id else None
+
+    def beat(self, node: "Node", session_id: str, seq: int, reported: list[LeaseId]) -> None:
+        """A heartbeat: answered from memory."""
+        now = self.clock.read()
+        result = self.table.beat(node.node_id, session_id, reported, now)
+        if result is None:
+            node.link.carry(False, node, node.closed, session_id)
+            return
+        renewed, back = result
+        node.link.carry(False, node, node.acked, session_id, seq, renewed)
+        if back is not None:
+            self._write(back)
+        session = self._session(node, session_id)
+        if session is not None and decisions.desired_is_due(
+            session.wanted.keys(), reported, now - session.desired_sent_at
+        ):
+            self._send_desired(session)
+
+    def claim(self, node: "Node", session_id: str, seq: int, lease: LeaseId) -> None:
+        """A claim: a sign of life, then the database's to decide."""
+        number = self.table.session_no(node.node_id)
+        if not self.table.claim_received(node.node_id, session_id, self.clock.read()):
+            return
+        if self.losses.bars(node.node_id, number):
+            self.world.counts["claims_barred"] += 1
+            return
+
+        def decided(ok: bool) -> None:
+            if not ok:
+                node.link.carry(False, node, node.refused, session_id, lease)
+            elif self.table.granted(node.node_id, session_id, lease, self.clock.read()):
+                self.world.counts["grants"] += 1
+                node.link.carry(False, node, node.granted, session_id, seq, lease)
+
+        self.database.transact(self, self.database.jobs.record_claim, decided, None, node.node_id, lease)
+
+    def report(self, node: "Node", session_id: str, report: Report) -> None:
+        """A report: not acknowledged unless applied, so the agent sends it again."""
+        if self._session(node, session_id) is None:
+            return
+
+        def applied(ok: bool) -> None:
+            node.link.carry(False, node, node.report_acked, session_id, report.lease, report.seq, not ok)
+
+        self.database.transact(
+            self,
+            lambda: self.database.jobs.record_report(node.node_id, report, self.database.now()),
+            applied,
+            None,
+        )
