@@ -9,6 +9,7 @@ import asyncio
 import base64
 import contextlib
 from functools import partial
+from typing import Literal
 
 import structlog
 from gp4u_protocol.lease_core import LeaseId
@@ -48,6 +49,10 @@ IDLE_S_MAX = 60.0
 """A socket without a frame for this long is closed: its node was lost long ago."""
 TOKEN_RENEW_S = AGENT_TOKEN_LIFETIME_S / 3
 LIVE_TTL_S = 60
+FINISH_S = 15.0
+"""What the worker is at when the socket closes may take this long to end; the database itself gives up before."""
+END_S = 2.0
+END_ATTEMPTS = 5
 
 
 class _Refresh:
@@ -84,6 +89,7 @@ class Connection:
         self._refresh_waits = False
         self._closing: tuple[int, str] | None = None
         self._closed = asyncio.Event()
+        self._at_work: asyncio.Task[None] | None = None
         self._token_due = 0.0
         self._desired_sent_at = 0.0
 
@@ -137,12 +143,27 @@ class Connection:
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._end(tasks)
         for task in done:
             if not task.cancelled() and (error := task.exception()) is not None:
                 raise error
+
+    async def _end(self, tasks: list[asyncio.Task[Literal[True] | None]]) -> None:
+        """End the loops, but let the write that is under way come to its end: to stop one in the middle takes the database
+        longer than to finish it, and an agent whose commit was cut off would not know what became of it."""
+        for _ in range(END_ATTEMPTS):
+            # More than once, as a cancellation that meets a result can get lost on Python 3.11.
+            for task in tasks:
+                task.cancel()
+            _, left = await asyncio.wait(tasks, timeout=END_S)
+            if not left:
+                break
+        if self._at_work is not None and not self._at_work.done():
+            _, left = await asyncio.wait({self._at_work}, timeout=FINISH_S)
+            if left:
+                log.warning("agent_message_abandoned", node_id=self.node_id)
+                self._at_work.cancel()
+                await asyncio.wait(left, timeout=FINISH_S)
 
     @property
     def close_code(self) -> tuple[int, str]:
@@ -268,8 +289,9 @@ class Connection:
             work = await self._work.get()
             if isinstance(work, _Refresh):
                 self._refresh_waits = False
+            self._at_work = asyncio.create_task(self._do(work), name=f"work-{self.node_id}")
             try:
-                await self._do(work)
+                await asyncio.shield(self._at_work)
             except Exception as error:
                 # Not acknowledged, so the agent sends it again; a refresh is asked for again by the poll.
                 self.hub.metrics.write_failures.inc()

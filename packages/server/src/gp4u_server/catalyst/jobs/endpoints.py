@@ -51,12 +51,17 @@ async def read_job(job_id: str, user: CurrentUser, session: Session, reader: Rea
 
 
 @router.post("/jobs/{job_id}/stop")
-async def stop_job(job_id: str, user: CurrentUser, session: Session, reader: Reader, jobs: Jobs) -> JobOut:
+async def stop_job(
+    job_id: str, user: CurrentUser, database: Transactions, reader: Reader, jobs: Jobs
+) -> JobOut:
     """Stop gracefully: final checkpoint, then end. Harmless on a job that has ended."""
-    shown = await reader.job(session, _whose(user), job_id)
-    if not shown.state.is_final:
-        await jobs.request_stop(session, job_id, "by_renter")
-    return await reader.job(session, _whose(user), job_id)
+    async with database.transaction() as session:
+        shown = await reader.job(session, _whose(user), job_id)
+        if not shown.state.is_final:
+            await jobs.request_stop(session, job_id, "by_renter")
+    # What is shown of a running job comes from Valkey, too: the job's row is not locked while we wait for that.
+    async with database.transaction() as session:
+        return await reader.job(session, _whose(user), job_id)
 
 
 @router.get("/jobs/{job_id}/events")
