@@ -37,3 +37,28 @@ class NodeRemoved(NodeEvent):
     """The owner removed the node."""
 
     topic: ClassVar[str] = "node.removed"
+
+
+class NodeServiceChanged(NodeEvent):
+    """The node takes jobs, or takes none (any more): drained, in maintenance, quarantined, or back in service."""
+
+    topic: ClassVar[str] = "node.service_changed"
+    service: str
+    was: str
+    reason: str | None = None
+    until: datetime | None = None
+
+
+class NodeDrainRequested(NodeEvent):
+    """Whoever runs jobs on this node is asked to move them: checkpoint, move, release.
+
+    Published in the transaction that sets `nodes.service = 'draining'`, with the node's row locked. Jobs come before nodes
+    in the lock order, so a subscriber must not lock jobs here: it wakes its loop (NOTIFY), which asks
+    `NodeService.draining_nodes`, and asks again until nothing runs there. A placement that was being made at the same
+    time is found by that second look. `reason` is a sentence for the renter. `deadline_at`: the node may be switched off
+    from then on; None when nobody is in a hurry.
+    """
+
+    topic: ClassVar[str] = "node.drain_requested"
+    reason: str
+    deadline_at: datetime | None = None
