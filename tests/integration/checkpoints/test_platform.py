@@ -180,13 +180,15 @@ async def test_h17_a_commit_that_names_what_is_not_stored_is_refused(world: Worl
         await agent.post_json(f"{API}/commit", {**fence, **manifest, **rest, "packs": [*packs, unknown]})
     assert failure.value.code == "packs_unknown"
     body = {**fence, **manifest, **rest, "packs": packs}
+    again = {**body, "blake3": blake3(b"x").hexdigest(), "size_bytes": 1}
+    other_manifest = {**fence, **manifest, "blake3": again["blake3"], "size_bytes": 1}
+    address = await agent.post_json(f"{API}/manifest", other_manifest)
+    await agent.put_bytes(address["url"], b"x", address["headers"])
     committed = await agent.post_json(f"{API}/commit", body)
     assert await agent.post_json(f"{API}/commit", body) == committed, "a lost answer is given again"
-    again = {**body, "blake3": blake3(b"x").hexdigest(), "size_bytes": 1}
-    address = await agent.post_json(
-        f"{API}/manifest", {**fence, **manifest, "blake3": again["blake3"], "size_bytes": 1}
-    )
-    await agent.put_bytes(address["url"], b"x", address["headers"])
+    with pytest.raises(HttpFailure) as failure:
+        await agent.post_json(f"{API}/manifest", other_manifest)
+    assert failure.value.code == "checkpoint_conflict"
     with pytest.raises(HttpFailure) as failure:
         await agent.post_json(f"{API}/commit", again)
     assert failure.value.code == "checkpoint_conflict"
@@ -212,7 +214,7 @@ async def test_h18_damage_is_reported_and_the_older_one_used(world: World, tmp_p
     assert [(item["step"], item["damaged_at"] is None) for item in listed] == [(2, False), (1, True)]
 
 
-async def test_h19_nothing_here_deletes_and_open_uploads_stay_on_record(world: World, tmp_path: Path) -> None:
+async def test_h19_no_address_deletes_and_open_uploads_stay_on_record(world: World, tmp_path: Path) -> None:
     job_id = await world.create_job()
     placed = await world.place(job_id, "node_a")
     agent = world.agent("node_a")

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from gp4u_protocol.job_spec import JobSpec, Protection
+from gp4u_protocol.job_spec import JobSpec, OnNodeLoss, Protection
 
 FIELDS: dict[str, set[str]] = {
     "": {
@@ -26,11 +26,14 @@ FIELDS: dict[str, set[str]] = {
         "checkpoint",
         "budget",
         "protection",
+        "failover",
         "max_duration",
     },
     "resources": {"gpus", "vram_gb", "gpu_model", "cpus", "memory_gb", "disk_gb", "region", "network"},
-    "checkpoint": {"path", "every"},
+    "checkpoint": {"path", "every", "keep"},
+    "checkpoint.keep": {"last", "hourly"},
     "budget": {"per_hour", "total"},
+    "failover": {"on_node_loss", "max_moves", "per_hour", "same_region_only", "deadline"},
 }
 _DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(s|m|h|d)?\s*$")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, None: 1}
@@ -140,6 +143,7 @@ class _Reader:
         spec["resources"] = self._resources(self._section(document, "resources"))
         spec["checkpoint"] = self._checkpoint(self._section(document, "checkpoint"))
         spec["budget"] = self._budget(self._section(document, "budget"))
+        spec["failover"] = self._failover(self._section(document, "failover"))
         return spec
 
     def files(self, document: dict[Any, Any], base: Path) -> Path | None:
@@ -198,6 +202,13 @@ class _Reader:
             spec["path"] = section["path"]
         if "every" in section:
             spec["every_s"] = self._duration("checkpoint.every", section["every"])
+        if "keep" in section:
+            keep = section["keep"]
+            if isinstance(keep, dict):
+                self._check_names("checkpoint.keep", keep)
+                spec["keep"] = {name: keep[name] for name in FIELDS["checkpoint.keep"] if name in keep}
+            else:
+                self._wrong("checkpoint.keep", "must be a mapping such as {last: 5, hourly: 24}")
         return spec
 
     def _budget(self, section: dict[Any, Any]) -> dict[str, Any]:
@@ -205,6 +216,21 @@ class _Reader:
         for name, target in (("per_hour", "per_hour_micros_max"), ("total", "total_micros_max")):
             if name in section:
                 spec[target] = self._money(f"budget.{name}", section[name])
+        return spec
+
+    def _failover(self, section: dict[Any, Any]) -> dict[str, Any]:
+        spec: dict[str, Any] = {}
+        if "on_node_loss" in section:
+            spec["on_node_loss"] = self._choice(
+                "failover.on_node_loss", section["on_node_loss"], [choice.value for choice in OnNodeLoss]
+            )
+        for name, target in (("max_moves", "moves_max"), ("same_region_only", "same_region_only")):
+            if name in section:
+                spec[target] = section[name]
+        if "per_hour" in section:
+            spec["per_hour_micros_max"] = self._money("failover.per_hour", section["per_hour"])
+        if "deadline" in section:
+            spec["deadline_s"] = self._duration("failover.deadline", section["deadline"])
         return spec
 
     def _environment(self, value: Any) -> dict[str, str]:
@@ -254,6 +280,9 @@ _SPELLED = {
     "checkpoint.every_s": "checkpoint.every",
     "budget.per_hour_micros_max": "budget.per_hour",
     "budget.total_micros_max": "budget.total",
+    "failover.moves_max": "failover.max_moves",
+    "failover.per_hour_micros_max": "failover.per_hour",
+    "failover.deadline_s": "failover.deadline",
 }
 
 

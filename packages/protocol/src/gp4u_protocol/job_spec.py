@@ -35,6 +35,14 @@ class Protection(StrEnum):
     CATALYST = "catalyst"  # it goes on elsewhere from its last committed checkpoint
 
 
+class OnNodeLoss(StrEnum):
+    """What becomes of a protected job whose node is lost or taken out of service."""
+
+    MOVE = "move"  # it goes on elsewhere from its last committed checkpoint
+    WAIT = "wait"  # it waits, unbilled, until the same node is back, and goes on there
+    STOP = "stop"  # it ends as stopped; its last checkpoint is kept
+
+
 class Resources(Strict):
     """What a node must have to run the job."""
 
@@ -52,11 +60,21 @@ class Resources(Strict):
     network: bool = Field(default=False, description="whether the job may use the network")
 
 
+class KeepRule(Strict):
+    """Which checkpoints of a job are kept. What is left out is the platform's choice; a pinned one always stays."""
+
+    last: int | None = Field(default=None, ge=1, le=1000, description="the newest ones")
+    hourly: int | None = Field(
+        default=None, ge=0, le=1000, description="the newest of each of this many hours that have one"
+    )
+
+
 class CheckpointRule(Strict):
     """Where the job's state lies and how often it is saved."""
 
     path: RelativePath = Field(default="checkpoints", description="folder, relative to the job's own")
     every_s: int = Field(default=60, ge=1, le=86_400, description="seconds between interval checkpoints")
+    keep: KeepRule | None = Field(default=None, description="which ones are kept; null: as the platform does")
 
 
 class Budget(Strict):
@@ -64,6 +82,54 @@ class Budget(Strict):
 
     per_hour_micros_max: int | None = Field(default=None, ge=1, le=10**12)
     total_micros_max: int | None = Field(default=None, ge=1, le=10**15)
+
+
+class FailoverRule(Strict):
+    """The renter's policy for moves. A job that has not run yet has nothing to move: it is placed like a new one."""
+
+    on_node_loss: OnNodeLoss = OnNodeLoss.MOVE
+    moves_max: int | None = Field(
+        default=None, ge=0, le=1000, description="moves it may make; the loss after the last one ends it"
+    )
+    per_hour_micros_max: int | None = Field(
+        default=None,
+        ge=1,
+        le=10**12,
+        description="ceiling for the rate of a replacement, beside the budget's own",
+    )
+    same_region_only: bool = Field(
+        default=False, description="replacements only in the region it ran in last"
+    )
+    deadline_s: int | None = Field(
+        default=None,
+        ge=60,
+        le=31_536_000,
+        description="seconds after its submission at which it is stopped gracefully, running or waiting",
+    )
+
+
+class FailoverRule(Strict):
+    """The renter's policy for moves. A job that has not run yet has nothing to move: it is placed like a new one."""
+
+    on_node_loss: OnNodeLoss = OnNodeLoss.MOVE
+    moves_max: int | None = Field(
+        default=None, ge=0, le=1000, description="moves it may make; the loss after the last one ends it"
+    )
+    per_hour_micros_max: int | None = Field(
+        default=None,
+        ge=1,
+        le=10**12,
+        description="ceiling for the rate of a replacement, beside the budget's own",
+    )
+    same_region_only: bool = Field(
+        default=False, description="replacements only in the region it ran in last"
+    )
+    deadline_s: int | None = Field(
+        default=None,
+        ge=60,
+        le=31_536_000,
+        description="seconds after its submission at which it is stopped gracefully, running or waiting",
+    )
 
 
 class JobSpec(Strict):
@@ -83,6 +149,7 @@ class JobSpec(Strict):
     checkpoint: CheckpointRule = Field(default_factory=CheckpointRule)
     budget: Budget = Field(default_factory=Budget)
     protection: Protection = Protection.CATALYST
+    failover: FailoverRule = Field(default_factory=FailoverRule)
     duration_s_max: int = Field(
         default=86_400, ge=60, le=2_592_000, description="the job is stopped after this long"
     )

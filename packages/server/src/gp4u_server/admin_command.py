@@ -19,6 +19,10 @@ from gp4u_server.supervisor.folder import DataFolder
     cls=LazyGroup,
     lazy={
         "ledger": ("gp4u_server.ledger.command:ledger", "Check the books: gp4u admin ledger verify"),
+        "collect": (
+            "gp4u_server.controller.collect_command:collect",
+            "Collect what no checkpoint needs: gp4u admin collect --dry-run",
+        ),
         "grant": (
             "gp4u_server.accounts.command:grant",
             "Give an account a role: gp4u admin grant EMAIL ROLE",

@@ -3,6 +3,7 @@
 The folder is the job's to write, so names and contents are checked and nothing is followed.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -33,7 +34,7 @@ class ControlFolder:
         """Requests without an answer, oldest name first; damaged ones are answered here."""
         try:
             names = sorted(os.listdir(self._folder))[: 16 * _PENDING_MAX]
-        except FileNotFoundError:
+        except OSError:
             return []
         requests = []
         for name in names:
@@ -42,7 +43,9 @@ class ControlFolder:
                 continue
             step = self._step(name)
             if isinstance(step, _Malformed):
-                self.answer(CommitRequest(match[1], None), {"ok": False, "error": "malformed_request"})
+                # The job can make even this impossible (a folder of that name); it must not end the care for it.
+                with contextlib.suppress(OSError):
+                    self.answer(CommitRequest(match[1], None), {"ok": False, "error": "malformed_request"})
             else:
                 requests.append(CommitRequest(match[1], step))
         return requests[:_PENDING_MAX]
@@ -61,8 +64,11 @@ class ControlFolder:
     def _step(self, name: str) -> "int | _Malformed | None":
         try:
             descriptor = os.open(self._folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-            with os.fdopen(descriptor, "rb") as file:
-                document = json.loads(file.read(_REQUEST_BYTES_MAX) or b"{}")
+            try:  # not os.fdopen: for a folder it raises and leaves the descriptor open
+                said = os.read(descriptor, _REQUEST_BYTES_MAX)
+            finally:
+                os.close(descriptor)
+            document = json.loads(said or b"{}")
             step = document.get("step")
         except (OSError, ValueError, AttributeError, RecursionError):
             return _Malformed()

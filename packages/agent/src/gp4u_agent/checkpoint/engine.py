@@ -26,6 +26,8 @@ from gp4u_agent.checkpoint.walking import opened_folder
 
 API = "/api/v1/agent/checkpoints"
 UPLOADS_AT_ONCE = 4
+_BUILT_ON_SAND = frozenset({"packs_unknown", "objects_missing", "upload_not_found", "checkpoint_conflict"})
+"""Refusals of a commit over packs that the platform has not (lost, or collected while this node slept)."""
 
 Answer = TypeVar("Answer")
 
@@ -157,21 +159,27 @@ class CheckpointEngine:
         promise a restore that starts from nothing.
         """
         async with self._turn:
-            known = self._known = self._known or await self._recall()
-            upload = _Uploads(self._transfer, self._fence)
-            collected = await self._collect(known, upload)
-            entries, chunks = _assemble(collected)
-            before = known.manifest
-            if before is not None and _content(entries, chunks) == _content(before.entries, before.chunks):
-                self._known = Known(before, collected.signatures)
-                return None
-            if (
-                before is None
-                and trigger != Trigger.JOB
-                and all(e.kind is EntryKind.DIRECTORY for e in entries)
-            ):
-                return None
-            return await self._publish(entries, chunks, collected, upload, Trigger(trigger), step)
+            try:
+                return await self._snapshot(trigger, step)
+            except HttpFailure as failure:
+                if failure.code not in _BUILT_ON_SAND:
+                    raise
+                log.warning("the checkpoint was refused (%s): saving everything afresh", failure)
+            self._known = Known()
+            return await self._snapshot(trigger, step)
+
+    async def _snapshot(self, trigger: Trigger | str, step: int | None) -> SnapshotResult | None:
+        known = self._known = self._known or await self._recall()
+        upload = _Uploads(self._transfer, self._fence)
+        collected = await self._collect(known, upload)
+        entries, chunks = _assemble(collected)
+        before = known.manifest
+        if before is not None and _content(entries, chunks) == _content(before.entries, before.chunks):
+            self._known = Known(before, collected.signatures)
+            return None
+        if before is None and trigger != Trigger.JOB and all(e.kind is EntryKind.DIRECTORY for e in entries):
+            return None
+        return await self._publish(entries, chunks, collected, upload, Trigger(trigger), step)
 
     # --- snapshot ----------------------------------------------------------------------------------------
 

@@ -78,7 +78,7 @@ async def _answered(call: Callable[[], Awaitable[Answer]]) -> Answer | None:
 
 @dataclass(frozen=True)
 class _ThroughObstore:
-    """What both adapters share: heads and small reads."""
+    """What both adapters share: heads, small reads, deletions."""
 
     store: LocalStore | S3Store
 
@@ -92,6 +92,9 @@ class _ThroughObstore:
             return None
         content = await _answered(found.bytes_async)
         return None if content is None else bytes(content)
+
+    async def delete(self, key: str) -> None:
+        await _answered(lambda: obstore.delete_async(self.store, check_key(key)))
 
 
 @dataclass(frozen=True)

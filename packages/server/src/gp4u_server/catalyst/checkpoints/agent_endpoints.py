@@ -77,7 +77,7 @@ async def announce_packs(
 async def sign_manifest(body: ManifestIn, agent: Agent, checkpoints: Checkpoints, database: Db) -> AddressOut:
     """The address that takes the manifest."""
     async with database.transaction() as session:
-        upload = await checkpoints.find_upload(session, _fence(agent, body), body.upload_id)
+        upload = await checkpoints.note_manifest(session, _fence(agent, body), body.upload_id, body.blake3)
     return _address(await checkpoints.sign_manifest(upload, body.blake3, body.size_bytes))
 
 

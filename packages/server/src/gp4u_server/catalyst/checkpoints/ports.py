@@ -27,7 +27,7 @@ class SignedPut:
 class ObjectStore(Protocol):
     """Objects by key (letters, digits, `. _ - /`). An object is there completely or not at all.
 
-    Every method raises StoreUnavailable when the store does not answer. There is no delete.
+    Every method raises StoreUnavailable when the store does not answer. No signed address deletes.
     """
 
     async def size_of(self, key: str) -> int | None:
@@ -36,6 +36,10 @@ class ObjectStore(Protocol):
 
     async def read(self, key: str, *, bytes_max: int) -> bytes | None:
         """A small object; None when there is none or when it is longer than `bytes_max`."""
+        ...
+
+    async def delete(self, key: str) -> None:
+        """Remove an object; harmless when there is none."""
         ...
 
     async def sign_put(self, key: str, *, size_bytes: int, expires_in_s: int) -> SignedPut:

@@ -54,10 +54,15 @@ async def mark_stored(session: AsyncSession, upload_id: str, pack_ids: Sequence[
 
 
 async def link_packs(session: AsyncSession, checkpoint_id: str, job_id: str, pack_ids: Sequence[str]) -> None:
-    """Record which packs a checkpoint needs."""
+    """Record which packs a checkpoint needs. A mark that the collection has put on one of them is void from now on."""
     rows = [{"checkpoint_id": checkpoint_id, "job_id": job_id, "pack_id": pack_id} for pack_id in pack_ids]
     if rows:
         await session.execute(insert(CheckpointPack), rows)
+        await session.execute(
+            update(PackRow)
+            .where(PackRow.job_id == job_id, PackRow.id.in_(pack_ids), PackRow.marked_at.is_not(None))
+            .values(marked_at=None)
+        )
 
 
 async def find(session: AsyncSession, job_id: str, checkpoint_id: str) -> Checkpoint | None:
@@ -100,18 +105,28 @@ async def pack_ids_of(session: AsyncSession, checkpoint_id: str) -> tuple[str, .
     return tuple((await session.scalars(statement)).all())
 
 
-async def find_job_upload(
+async def want_job_upload(
     session: AsyncSession, renter_id: str, blake3: str, size_bytes: int
 ) -> JobUpload | None:
-    """The newest upload of these bytes by this renter."""
-    statement = (
-        select(JobUpload)
+    """The newest upload of these bytes by this renter, noted as wanted now; None also when it has just been collected."""
+    newest = (
+        select(JobUpload.id)
         .where(
             JobUpload.renter_id == renter_id, JobUpload.blake3 == blake3, JobUpload.size_bytes == size_bytes
         )
         .order_by(JobUpload.id.desc())
         .limit(1)
+        .scalar_subquery()
     )
+    statement = (
+        update(JobUpload).where(JobUpload.id == newest).values(wanted_at=func.now()).returning(JobUpload)
+    )
+    return (await session.scalars(statement)).one_or_none()
+
+
+async def hold_job_upload(session: AsyncSession, upload_id: str) -> JobUpload | None:
+    """One upload, whoever's, which nobody collects before this transaction ends."""
+    statement = select(JobUpload).where(JobUpload.id == upload_id).with_for_update(read=True, key_share=True)
     return (await session.scalars(statement)).one_or_none()
 
 

@@ -10,7 +10,8 @@ from blake3 import blake3
 from gp4u_protocol.checkpoint.limits import MANIFEST_BYTES_MAX, PACKS_MAX
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from gp4u_server.catalyst.checkpoints import repository
+from gp4u_server.catalyst.checkpoints import collection_rows, repository
+from gp4u_server.catalyst.checkpoints.decisions import KnownPack, judge_commit, not_stored
 from gp4u_server.catalyst.checkpoints.errors import (
     CheckpointConflict,
     CheckpointNotFound,
@@ -36,6 +37,7 @@ from gp4u_server.kit.ids import new_id
 ADDRESS_TTL_S = 900
 HEADS_AT_ONCE = 32
 RESTORE_POINTS_MAX = 20
+MANIFESTS_AN_UPLOAD_MAX = 16
 
 
 class Jobs(Protocol):
@@ -88,6 +90,7 @@ class CheckpointService:
         )
         session.add(row)
         await session.flush()
+        await collection_rows.enrol(session, placement.job_id)
         return _opened(row)
 
     async def announce_packs(
@@ -95,10 +98,12 @@ class CheckpointService:
     ) -> OpenedUpload:
         """Record packs before their first byte. Repeating an announcement changes nothing.
 
-        Raises UploadNotFound, PacksUnknown (announced before with another length, or too many).
+        Raises UploadNotFound, PacksUnknown (announced before with another length, collected, or too many).
         """
         upload = await self.find_upload(session, fence, upload_id)
         wanted = {pack.id: pack for pack in packs}
+        if await collection_rows.any_collected(session, [pack_key(upload.job_id, each) for each in wanted]):
+            raise PacksUnknown("A pack of this name was collected; its name is never used again.")
         known = await repository.packs_of(session, upload.job_id, list(wanted))
         for pack_id, row in known.items():
             if (row.upload_id, row.size_bytes) != (upload_id, wanted[pack_id].size_bytes):
@@ -119,7 +124,29 @@ class CheckpointService:
             fence.epoch,
         ):
             raise UploadNotFound("There is no such upload of this placement.")
+        if row.closed_at is not None:
+            raise UploadNotFound(
+                "This upload was given up and what it stored is being collected; begin again."
+            )
         return _opened(row)
+
+    async def note_manifest(
+        self, session: AsyncSession, fence: Fence, upload_id: str, manifest_blake3: str
+    ) -> OpenedUpload:
+        """Record a manifest before its first byte. Raises UploadNotFound, CheckpointConflict."""
+        upload = await self.find_upload(session, fence, upload_id)
+        row = await repository.get_upload(session, upload_id)
+        assert row is not None
+        key = manifest_key(upload, manifest_blake3)
+        if row.finished_at is not None:
+            there = await repository.find_numbered(session, upload.job_id, upload.epoch, upload.seq)
+            if there is None or there.manifest_key != key:
+                raise CheckpointConflict("This upload has become a checkpoint already.")
+        elif key not in row.manifest_keys:
+            if len(row.manifest_keys) >= MANIFESTS_AN_UPLOAD_MAX:
+                raise CheckpointConflict(f"An upload has at most {MANIFESTS_AN_UPLOAD_MAX} manifests.")
+            row.manifest_keys = [*row.manifest_keys, key]
+        return upload
 
     async def sign_packs(self, upload: OpenedUpload, packs: Iterable[Announced]) -> dict[str, SignedPut]:
         """Addresses that take the packs."""
@@ -139,13 +166,15 @@ class CheckpointService:
         """Every object the commit names is in the store, whole. Raises ObjectsMissing, StoreUnavailable."""
         limit = asyncio.Semaphore(HEADS_AT_ONCE)
 
-        async def is_stored(pack: Announced) -> bool:
+        async def stored_size(pack: Announced) -> int | None:
             async with limit:
-                return await self.store.size_of(pack_key(upload.job_id, pack.id)) == pack.size_bytes
+                return await self.store.size_of(pack_key(upload.job_id, pack.id))
 
-        stored = await asyncio.gather(*(is_stored(pack) for pack in commit.packs))
-        if not all(stored):
-            raise ObjectsMissing(f"{stored.count(False)} of {len(stored)} packs are not stored as announced.")
+        named = {pack.id: pack.size_bytes for pack in commit.packs}
+        sizes = await asyncio.gather(*(stored_size(pack) for pack in commit.packs))
+        missing = not_stored(dict(zip((pack.id for pack in commit.packs), sizes, strict=True)), named)
+        if missing:
+            raise ObjectsMissing(f"{missing} of {len(named)} packs are not stored as announced.")
         content = await self.store.read(
             manifest_key(upload, commit.blake3), bytes_max=min(commit.manifest_bytes, MANIFEST_BYTES_MAX)
         )
@@ -166,15 +195,20 @@ class CheckpointService:
             if there.manifest_blake3 != commit.blake3:
                 raise CheckpointConflict("Another checkpoint has this number already.")
             return _view(there)
+        opened = await repository.get_upload(session, upload.id)
+        assert opened is not None
+        if opened.finished_at is not None:
+            raise CheckpointConflict("This checkpoint was committed before and is not kept any more.")
         named = {pack.id: pack.size_bytes for pack in commit.packs}
         rows = await repository.packs_of(session, upload.job_id, list(named))
-        for pack_id, size_bytes in named.items():
-            row = rows.get(pack_id)
-            if row is None or row.size_bytes != size_bytes:
-                raise PacksUnknown(f"Pack {pack_id} was never announced for this job.")
-            if row.stored_at is None and row.upload_id != upload.id:
-                raise PacksUnknown(f"Pack {pack_id} belongs to an upload that was never finished.")
-        fresh = [pack_id for pack_id, row in rows.items() if row.upload_id == upload.id]
+        known = {
+            pack_id: KnownPack(row.upload_id, row.size_bytes, row.stored_at is not None)
+            for pack_id, row in rows.items()
+        }
+        verdict = judge_commit(upload.id, named, known)
+        if verdict.refusal is not None:
+            raise PacksUnknown(verdict.refusal)
+        fresh = verdict.fresh
         checkpoint = Checkpoint(
             id=new_id("ckpt"),
             job_id=upload.job_id,
@@ -197,10 +231,12 @@ class CheckpointService:
         await session.flush()
         await repository.mark_stored(session, upload.id, fresh)
         await repository.link_packs(session, checkpoint.id, upload.job_id, list(named))
-        opened = await repository.get_upload(session, upload.id)
-        assert opened is not None
         await session.refresh(checkpoint)
         opened.finished_at = checkpoint.committed_at
+        others = [key for key in opened.manifest_keys if key != checkpoint.manifest_key]
+        opened.manifest_keys = []
+        await collection_rows.condemn_manifests(session, upload.job_id, others)
+        await collection_rows.release_fork(session, upload.job_id)
         took = checkpoint.committed_at - opened.opened_at
         await self.jobs.record_checkpoint(
             session,
@@ -277,7 +313,7 @@ class CheckpointService:
         """The row of these bytes. `fresh`: make a new one whatever is there."""
         row = None
         if not fresh:
-            row = await repository.find_job_upload(session, renter_id, digest, size_bytes)
+            row = await repository.want_job_upload(session, renter_id, digest, size_bytes)
         if row is None:
             row = JobUpload(id=new_id("upl"), renter_id=renter_id, blake3=digest, size_bytes=size_bytes)
             session.add(row)
@@ -295,8 +331,9 @@ class CheckpointService:
         )
 
     async def require_job_upload(self, session: AsyncSession, renter_id: str, upload_id: str) -> UploadView:
-        """The renter's own upload. Raises UploadNotFound; another renter's answers the same."""
-        row = await repository.get_job_upload(session, upload_id)
+        """The renter's own upload, which stays until the transaction ends. Raises UploadNotFound; another renter's answers
+        the same."""
+        row = await repository.hold_job_upload(session, upload_id)
         if row is None or row.renter_id != renter_id:
             raise UploadNotFound(f"There is no upload {upload_id} among yours.")
         return UploadView(row.id, row.size_bytes, row.blake3)

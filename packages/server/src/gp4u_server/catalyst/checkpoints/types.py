@@ -77,3 +77,11 @@ class UploadView:
     size_bytes: int
     blake3: str
     put: SignedPut | None = None
+
+
+@dataclass(frozen=True)
+class Condemned:
+    """An object that is to be removed from the store. `size_bytes` 0: not known, and small."""
+
+    key: str
+    size_bytes: int
