@@ -276,7 +276,9 @@ async def test_h5_lost_charge_a_settlement_that_was_left_out_is_made_up(books: B
         await session.execute(text("UPDATE usage_intervals SET ended_at = :at"), {"at": ended_at})
         await session.execute(text("UPDATE meters SET ended_at = :at, next_due_at = NULL"), {"at": ended_at})
     async with books.database.transaction() as session:
-        assert await repository.unsettled(session, began + timedelta(seconds=100), 10) == [("bkg_1", "job_1")]
+        now = began + timedelta(seconds=100)
+        left = await repository.unsettled(session, now=now, ended_before=now, limit=10)
+        assert left == [("bkg_1", "job_1")]
         assert await books.billing.settle(session, "bkg_1")
         assert not await books.billing.settle(session, "bkg_1")
     assert await books.balance(f"wallet:{RENTER}") == MONEY - charge_for(440_000, 90_000_000)

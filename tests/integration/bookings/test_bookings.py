@@ -27,7 +27,7 @@ async def test_a_chosen_offer_is_booked_with_devices_and_money(world: BookingWor
     job = await world.submit(renter, offer.id, resources={"gpus": 2})
     assert job.state is JobState.STARTING
     async with world.database.transaction() as session:
-        [(booking, totals)], following = await world.bookings.of_renter(session, renter, None, 50)
+        [(booking, totals)], following = await world.bookings.of_renter(session, renter, cursor=None, limit=50)
     assert following is None
     assert booking.state is BookingState.HELD
     assert (booking.owner_id, booking.node_id, len(booking.device_ids)) == (owner, offer.node_id, 2)
@@ -100,12 +100,36 @@ async def test_a_lost_node_costs_the_owner_the_lost_work_and_the_job_goes_on(wor
     assert await world.balance(f"earnings:{first_owner}") == allocate(price(90_000_000), [80, 20])[0]
     stored = await world.job(job.id)
     assert stored.refunded_micros == receipt.refunded_micros > 0
+    assert await refund_titles(world) == ["Lost work refunded"]
     await world.place(job.id)
     second = await world.running(await world.job(job.id))
     assert (second.epoch, second.offer_id) == (2, dear.id)
     await world.report(second, ActualState.EXITED, exit_code=0)
     assert (await world.receipt(second.booking_id)).final
     assert await world.free_gpus(cheap.id) == await world.free_gpus(dear.id) == 1
+
+
+async def refund_titles(world: BookingWorld) -> list[str]:
+    async with world.database.transaction() as session:
+        statement = text("SELECT title FROM job_events WHERE kind = 'refunded' ORDER BY id")
+        return list(await session.scalars(statement))
+
+
+async def test_time_that_was_not_confirmed_is_given_back_under_its_own_name(world: BookingWorld) -> None:
+    """Its bill and its timeline say the same: nothing was lost here, the lease just did not cover it."""
+    owner, renter = await world.person("Otto"), await world.renter()
+    await world.offer(owner, price=PRICE)
+    placement = await world.running(await world.submit(renter))
+    await world.backdate(placement, 100)
+    await world.metering.run_once()
+    began, _ = await world.interval(placement.booking_id)
+    async with world.database.transaction() as session:
+        await world.billing.interrupted(session, placement.booking_id, began + timedelta(seconds=60))
+    await world.metering.run_once()
+    receipt = await world.receipt(placement.booking_id)
+    assert receipt.charged_micros - receipt.refunded_micros == price(60_000_000)
+    assert await refund_titles(world) == ["Unconfirmed time refunded"]
+    await world.report(placement, ActualState.STOPPED)
 
 
 async def test_h6_agent_clock_skew_changes_no_price(world: BookingWorld) -> None:
@@ -218,7 +242,7 @@ async def test_the_sweep_ends_bookings_that_were_left_live(world: BookingWorld) 
         await session.execute(
             text("UPDATE jobs SET state = 'done', ended_at = now() WHERE id = :id"), {"id": placement.job_id}
         )
-        await session.execute(text("UPDATE bookings SET starts_at = starts_at - interval '2 minutes'"))
+        await session.execute(text("UPDATE bookings SET check_at = clock_timestamp() - interval '2 minutes'"))
     assert await world.sweep.run_once() == 1
     assert await world.sweep.run_once() == 0
     receipt = await world.receipt(placement.booking_id)

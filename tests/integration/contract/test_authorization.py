@@ -41,6 +41,8 @@ TABLE: dict[str, Mapping[str, int]] = {
     "list_api_keys": SIGNED_IN,
     "create_api_key": SIGNED_IN,
     "revoke_api_key": ONLY_RENTER,
+    "list_sessions": SIGNED_IN,
+    "end_session": ONLY_RENTER,
     "submit_job": SIGNED_IN,
     "create_booking": SIGNED_IN,
     "list_bookings": SIGNED_IN,
@@ -96,13 +98,14 @@ LET_THROUGH = {
     ("read_upload", "agent"): 404,  # no live placement of the node needs it
     ("create_booking", "nobody"): 401,
     ("revoke_api_key", "renter"): 2,
+    ("end_session", "renter"): 2,
 }
 POOR = {
     ("submit_job", 402),
     ("create_booking", 402),
     ("create_booking", 409),
 }  # only renter has money and GPUs go
-LAST = ["stop_job", "revoke_api_key", "sign_out"]
+LAST = ["stop_job", "revoke_api_key", "end_session", "sign_out"]
 ANSWERS_ONLY_ONCE = {"register"}  # the address is taken after the first
 
 

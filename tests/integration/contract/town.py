@@ -171,6 +171,8 @@ class Town:
         await self.market.lose(self.ids["node_id"])
         async with self.database.transaction() as session:
             await jobs.record_node_lost(session, self.ids["node_id"], 6.0)
+        async with self.database.transaction() as session:
+            assert await jobs.settle_loss(session, self.ids["job_id"])
         await self.market.offer(price=400_000)
         async with self.database.transaction() as session:
             from_router = self.market.platform.provided
@@ -231,6 +233,9 @@ async def build_town(market: Marketplace, client: httpx2.AsyncClient) -> Town:
     key = await market.ok("POST", "/api-keys", market.renter, json={"name": CANARY, "scopes": ["read"]})
     town.ids["key_id"] = key["id"]
     town.people["reader"] = bearer(key["key"])
+    # The one that registering opened, so that the one that the suites use lives on when it is ended.
+    sessions = (await market.ok("GET", "/sessions", market.renter))["items"]
+    town.ids["session_id"] = next(found["id"] for found in sessions if not found["current"])
     upload = await market.ok("POST", "/uploads", market.renter, json={"size_bytes": 4, "blake3": "b" * 64})
     town.ids["upload_id"] = upload["id"]
     await _checkpoint(town)

@@ -5,6 +5,7 @@ import time
 
 import pytest
 from gp4u_server.kit.errors import NotFound
+from gp4u_server.market.control import OfferRefreshLoop
 from gp4u_server.market.errors import (
     NodeHasNoGpu,
     OfferExists,
@@ -17,6 +18,7 @@ from gp4u_server.market.query import Query
 from gp4u_server.market.service import Terms
 from gp4u_server.market.types import OfferState
 from gp4u_server.nodes.types import Liveness
+from sqlalchemy import text
 
 from tests.integration.market_world import World, facts
 
@@ -36,10 +38,80 @@ async def found(world: World) -> list[str]:
 
 
 async def change(world: World, owner_id: str, offer_id: str, *, terms: Terms = TERMS, state=None):
+    return await change_some(world, owner_id, offer_id, vars(terms), state)
+
+
+async def change_some(world: World, owner_id: str, offer_id: str, terms, state=None):
     async with world.database.transaction() as session:
         return await world.market.change_offer(
             session, owner_id=owner_id, offer_id=offer_id, terms=terms, state=state
         )
+
+
+async def waiting_for_locks(world: World) -> int:
+    """How many transactions of this test's database wait; a transaction of its own, since it sees one state only."""
+    async with world.database.transaction() as session:
+        return await session.scalar(
+            text(
+                "SELECT count(*) FROM pg_stat_activity"
+                " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            )
+        )
+
+
+async def test_of_two_changes_at_once_neither_takes_the_other_back(world):
+    """Both wait for the node; each changes only what it names, as it is when its turn has come."""
+    owner_id = await world.person()
+    offer = await world.offer(owner_id)
+    async with world.database.transaction() as session:
+        await world.nodes.lock(session, offer.node_id)
+        changes = [
+            asyncio.create_task(
+                change_some(world, owner_id, offer.id, {"price_per_gpu_hour_micros": 700_000})
+            ),
+            asyncio.create_task(
+                change_some(world, owner_id, offer.id, {"interruptible_floor_micros": 300_000})
+            ),
+            asyncio.create_task(change_some(world, owner_id, offer.id, {}, OfferState.PAUSED)),
+        ]
+        while await waiting_for_locks(world) < len(changes):
+            await asyncio.sleep(0.01)
+    await asyncio.gather(*changes)
+    async with world.database.transaction() as session:
+        now = await world.market.offer(session, offer.id)
+    assert (now.price_per_gpu_hour_micros, now.interruptible_floor_micros) == (700_000, 300_000)
+    assert now.state is OfferState.PAUSED
+    assert now.perf_per_dollar < offer.perf_per_dollar
+
+
+async def test_h27_a_node_that_cannot_be_read_keeps_no_other_offer_stale(world):
+    owner_id = await world.person()
+    offers = [await world.offer(owner_id) for _ in range(3)]
+    async with world.database.transaction() as session:
+        for number, offer in enumerate(offers):
+            await session.execute(
+                text(
+                    "UPDATE offers SET refreshed_at = refreshed_at - (3 - :n) * interval '2 hours' WHERE id = :id"
+                ),
+                {"n": number, "id": offer.id},
+            )
+        await session.execute(
+            text(
+                "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
+                "'BEGIN RAISE EXCEPTION ''poison''; END'"
+            )
+        )
+        await session.execute(
+            text(
+                "CREATE TRIGGER poison BEFORE UPDATE OF reliability ON offers FOR EACH ROW "
+                f"WHEN (OLD.id = '{offers[0].id}') EXECUTE FUNCTION refuse()"
+            )
+        )
+    loop = OfferRefreshLoop(world.database, world.market, world.clock)
+    assert await loop.run_once() == 3
+    assert await loop.run_once() == 0  # nor is the poison tried in a circle
+    async with world.database.transaction() as session:
+        await session.execute(text("DROP TRIGGER poison ON offers"))
 
 
 async def test_an_offer_is_found_by_another_session_within_a_second_of_its_commit(world):

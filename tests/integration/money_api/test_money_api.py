@@ -193,7 +193,8 @@ async def test_a_payment_whose_answer_was_lost_is_finished_once(platform: Platfo
     provider.silent = False
     clock.advance(3600)
     assert await service.finish_open() == 1
-    wallet = await service.top_up("usr_1", 5_000_000, "k")
+    wallet, repeated = await service.top_up("usr_1", 5_000_000, "k")
+    assert repeated
     assert wallet.available_micros == 5_000_000
     assert list(provider.taken.values()) == [5_000_000]
     assert await count(platform, "ledger_transfers") == 1

@@ -5,6 +5,9 @@ of the layers (docs/architecture.md), lowest first. The api, gateway, controller
 platform; what only one of them runs (loops, tasks) is started by that entry point.
 """
 
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
 from redis.asyncio import Redis
 from sqlalchemy import text
 
@@ -99,10 +102,22 @@ def _accounts(platform: Platform, clock: Clock) -> None:
     signer = TokenSigner.load(settings.secrets_dir, clock)
     hasher = PasswordHasher()
     platform.provide(signer)
-    platform.provide(Accounts(database, signer, hasher, clock))
+    demo = _demo_is_open(settings)
+    platform.provide(Accounts(database, signer, hasher, clock, demo))
     platform.provide(ApiKeys(clock))
-    platform.provide(Authenticator(database, signer, Cookies.of(settings.public_url), clock))
+    platform.provide(Authenticator(database, signer, Cookies.of(settings.public_url), clock, demo))
     platform.closers.append(hasher.aclose)
+
+
+def _demo_is_open(settings: Settings) -> bool:
+    """Whether demo accounts are let in: where the demo runs, and only this machine can reach it."""
+    host = urlsplit(settings.public_url).hostname or ""
+    if not settings.demo:
+        return False
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def _object_store(platform: Platform) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gp4u_server.accounts import repository
 from gp4u_server.accounts.cookies import CSRF_HEADER, SAFE_METHODS, Cookies
+from gp4u_server.accounts.demo import is_demo_address
 from gp4u_server.accounts.errors import CsrfRefused, InvalidToken, ScopeRequired, Unauthenticated
 from gp4u_server.accounts.keys import PREFIX, hash_of, is_well_formed
 from gp4u_server.accounts.repository import AnyRow
@@ -29,6 +30,7 @@ class Authenticator:
     signer: TokenSigner
     cookies: Cookies
     clock: Clock
+    demo: bool = False  # see accounts.demo
 
     async def principal_of(self, request: Request) -> Principal:
         """The caller. Raises Unauthenticated, InvalidToken, TokenExpired, CsrfRefused or ScopeRequired."""
@@ -79,7 +81,7 @@ class Authenticator:
             raise InvalidToken("The token is not valid.")
         async with self._reading().connect() as connection:
             row = await repository.session_with_user(connection, session_id)
-        if row is None or row.id != claims["sub"] or row.revoked_at is not None:
+        if row is None or row.id != claims["sub"] or row.revoked_at is not None or self._is_closed(row.email):
             raise InvalidToken("The session has ended. Sign in again.")
         if row.expires_at <= self.clock.now():
             raise InvalidToken("The session has ended. Sign in again.")
@@ -91,7 +93,7 @@ class Authenticator:
         now = self.clock.now()
         async with self._reading().connect() as connection:
             row = await repository.key_with_user(connection, hash_of(key))
-            if row is None or row.key_revoked_at is not None:
+            if row is None or row.key_revoked_at is not None or self._is_closed(row.email):
                 raise InvalidToken("The API key is unknown or was revoked.")
             if row.key_expires_at is not None and row.key_expires_at <= now:
                 raise InvalidToken("The API key has expired.")
@@ -105,6 +107,9 @@ class Authenticator:
         if needed not in scopes:
             raise ScopeRequired(f"This API key lacks the scope {needed}.", scope=needed)
         return _principal(row, scopes, None, "api_key")
+
+    def _is_closed(self, email: str) -> bool:
+        return not self.demo and is_demo_address(email)
 
     def _reading(self) -> AsyncEngine:
         # One statement needs no transaction around it: autocommit saves two round trips a request, and nothing

@@ -6,12 +6,14 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from gp4u_server.accounts.api_keys import ApiKeys
 from gp4u_server.accounts.authenticator import Authenticator
+from gp4u_server.accounts.devices import kept_user_agent
 from gp4u_server.accounts.errors import InvalidToken, SessionRequired
 from gp4u_server.accounts.limits import limit_registration, limit_sign_in
 from gp4u_server.accounts.schemas import (
     ApiKeyCreatedOut,
     ApiKeyIn,
     ApiKeyOut,
+    OpenSessionOut,
     RefreshIn,
     RegisterIn,
     SessionOut,
@@ -50,7 +52,12 @@ async def register(
     _refuse_foreign_page(request, auth)
     await limit_registration(limiter, settings, request)
     signed_in = await accounts.register(
-        email=body.email, password=body.password, name=body.name, roles=body.roles, kind="browser"
+        email=body.email,
+        password=body.password,
+        name=body.name,
+        roles=body.roles,
+        kind="browser",
+        user_agent=_user_agent(request),
     )
     return _give_cookies(signed_in, response, auth)
 
@@ -68,7 +75,9 @@ async def sign_in(
     """Sign the browser in (HttpOnly cookies)."""
     _refuse_foreign_page(request, auth)
     async with limit_sign_in(limiter, settings, request, body.email):
-        signed_in = await accounts.sign_in(email=body.email, password=body.password, kind="browser")
+        signed_in = await accounts.sign_in(
+            email=body.email, password=body.password, kind="browser", user_agent=_user_agent(request)
+        )
     return _give_cookies(signed_in, response, auth)
 
 
@@ -125,7 +134,9 @@ async def create_token(
 ) -> TokensOut:
     """Tokens for programs that cannot keep cookies."""
     async with limit_sign_in(limiter, settings, request, body.email):
-        signed_in = await accounts.sign_in(email=body.email, password=body.password, kind="program")
+        signed_in = await accounts.sign_in(
+            email=body.email, password=body.password, kind="program", user_agent=_user_agent(request)
+        )
     return _tokens_out(signed_in)
 
 
@@ -141,6 +152,37 @@ async def revoke_token(body: RefreshIn, session: Session, accounts: AccountsServ
     session_id = await accounts.session_of_refresh_token(session, body.refresh_token)
     if session_id is not None:
         await accounts.end_session(session, session_id)
+
+
+@router.get("/sessions")
+async def list_sessions(
+    user: SignedInPerson,
+    session: Session,
+    accounts: AccountsService,
+    cursor: Annotated[str | None, Query(max_length=500)] = None,
+    limit: Annotated[int, Query(ge=1, le=PAGE_SIZE_MAX)] = PAGE_SIZE_DEFAULT,
+) -> Page[OpenSessionOut]:
+    """Where the caller is signed in, newest first. Needs a signed-in person."""
+    page = await accounts.open_sessions(session, user.user_id, cursor=cursor, limit=limit)
+    return Page[OpenSessionOut](
+        items=[OpenSessionOut(**vars(found), current=found.id == user.session_id) for found in page.items],
+        next_cursor=page.next_cursor,
+    )
+
+
+@router.delete("/sessions/{session_id}", status_code=204)
+async def end_session(
+    session_id: str,
+    user: SignedInPerson,
+    response: Response,
+    session: Session,
+    accounts: AccountsService,
+    auth: Auth,
+) -> None:
+    """Sign out there: none of its tokens opens anything any more. The caller's own session may be ended too."""
+    await accounts.end_own_session(session, user.user_id, session_id)
+    if session_id == user.session_id and user.via == "cookie":
+        auth.cookies.clear(response)
 
 
 @router.get("/api-keys")
@@ -171,6 +213,10 @@ async def create_api_key(
 async def revoke_api_key(key_id: str, user: SignedInPerson, session: Session, keys: ApiKeysService) -> None:
     """Revoke a key; it stops working at once."""
     await keys.revoke(session, user.user_id, key_id)
+
+
+def _user_agent(request: Request) -> str:
+    return kept_user_agent(request.headers.get("user-agent"))
 
 
 def _refuse_foreign_page(request: Request, auth: Authenticator) -> None:

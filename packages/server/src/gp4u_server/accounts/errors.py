@@ -99,3 +99,9 @@ class SignInBusy(DomainError):
 
     code = "sign_in_busy"
     kind = Kind.UNAVAILABLE
+
+
+class EmailRefused(DomainError):
+    """The address belongs to the demo, which this platform does not run."""
+
+    code = "email_refused"

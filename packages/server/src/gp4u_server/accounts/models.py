@@ -33,11 +33,13 @@ class SessionRow(Base):
     expires_at: Mapped[datetime]
     revoked_at: Mapped[datetime | None]
     revoked_because: Mapped[str | None]
+    user_agent: Mapped[str] = mapped_column(server_default="")  # what it was opened from, as that said itself
 
     __table_args__ = (
         CheckConstraint("kind IN ('browser', 'program')", name="kind"),
         Index(None, "user_id"),
         Index(None, "expires_at"),
+        Index(None, "revoked_at", postgresql_where=text("revoked_at IS NOT NULL")),
     )
 
 

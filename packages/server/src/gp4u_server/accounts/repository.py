@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
-from sqlalchemy import Row, delete, func, insert, or_, select, update
+from sqlalchemy import Row, and_, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -65,10 +65,17 @@ async def add_role(session: Executor, email: str, role: str) -> AnyRow | None:
 
 
 async def insert_session(
-    session: Executor, *, session_id: str, user_id: str, kind: str, now: datetime, lifetime: timedelta
+    session: Executor,
+    *,
+    session_id: str,
+    user_id: str,
+    kind: str,
+    user_agent: str,
+    now: datetime,
+    lifetime: timedelta,
 ) -> None:
     """A new family."""
-    values = {"id": session_id, "user_id": user_id, "kind": kind}
+    values = {"id": session_id, "user_id": user_id, "kind": kind, "user_agent": user_agent}
     await session.execute(insert(SessionRow).values(**values, created_at=now, expires_at=now + lifetime))
 
 
@@ -118,6 +125,43 @@ async def revoke_session(session: Executor, session_id: str, *, because: str, no
     """End a family. Harmless on one that has ended."""
     live = (SessionRow.id == session_id, SessionRow.revoked_at.is_(None))
     await session.execute(update(SessionRow).where(*live).values(revoked_at=now, revoked_because=because))
+
+
+async def live_sessions_of(
+    session: Executor, user_id: str, *, now: datetime, before_id: str | None, limit: int
+) -> Sequence[AnyRow]:
+    """An account's families that still open something, the newest first, each with its last rotation's instant."""
+    family, token = SessionRow, RefreshTokenRow
+    query = (
+        select(
+            family.id,
+            family.kind,
+            family.user_agent,
+            family.created_at,
+            family.expires_at,
+            func.coalesce(token.created_at, family.created_at).label("last_used_at"),
+        )
+        # Its one unused token was made when it was used last.
+        .outerjoin(token, and_(token.session_id == family.id, token.used_at.is_(None)))
+        .where(family.user_id == user_id, family.revoked_at.is_(None), family.expires_at > now)
+    )
+    if before_id is not None:
+        query = query.where(family.id < before_id)
+    return (await session.execute(query.order_by(family.id.desc()).limit(limit))).all()
+
+
+async def revoke_own_session(
+    session: Executor, user_id: str, session_id: str, *, because: str, now: datetime
+) -> bool:
+    """End one of the account's live families; answers whether it was one."""
+    mine = (SessionRow.id == session_id, SessionRow.user_id == user_id)
+    revoked = await session.execute(
+        update(SessionRow)
+        .where(*mine, SessionRow.revoked_at.is_(None), SessionRow.expires_at > now)
+        .values(revoked_at=now, revoked_because=because)
+        .returning(SessionRow.id)
+    )
+    return revoked.scalar_one_or_none() is not None
 
 
 async def session_with_user(session: Executor, session_id: str) -> AnyRow | None:

@@ -8,6 +8,7 @@ from pydantic import EmailStr, Field, StringConstraints
 
 from gp4u_server.accounts.types import Role as Role
 from gp4u_server.accounts.types import Scope as Scope
+from gp4u_server.accounts.types import SessionKind as SessionKind
 
 Password = Annotated[str, StringConstraints(min_length=8, max_length=1024)]
 
@@ -53,6 +54,18 @@ class SessionOut(Strict):
 
     user: UserOut
     csrf_token: str
+
+
+class OpenSessionOut(Strict):
+    """One place where the caller is signed in."""
+
+    id: str
+    kind: SessionKind
+    device: str = Field(description='as it named itself, e.g. "Firefox on Linux" or "gp4u/0.1.0"')
+    created_at: datetime
+    last_used_at: datetime = Field(description="to about ten minutes")
+    expires_at: datetime
+    current: bool = Field(description="the session that asks")
 
 
 class ApiKeyIn(Strict):

@@ -8,7 +8,10 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gp4u_server.accounts import repository
+from gp4u_server.accounts.demo import DEMO_DOMAIN, is_demo_address
+from gp4u_server.accounts.devices import device_of
 from gp4u_server.accounts.errors import (
+    EmailRefused,
     EmailTaken,
     InvalidToken,
     RefreshReused,
@@ -29,10 +32,12 @@ from gp4u_server.accounts.refresh import (
 from gp4u_server.accounts.repository import AnyRow
 from gp4u_server.accounts.roles import grant_role
 from gp4u_server.accounts.tokens import AUDIENCE_API, TokenSigner
-from gp4u_server.accounts.types import Role, SessionKind, SignedIn, User
+from gp4u_server.accounts.types import OpenSession, Role, SessionKind, SignedIn, User
 from gp4u_server.kit.clock import Clock
 from gp4u_server.kit.db import Database
+from gp4u_server.kit.errors import NotFound
 from gp4u_server.kit.ids import new_id
+from gp4u_server.kit.paging import Page, decode_cursor, encode_cursor
 
 ACCESS_TTL_S = 600
 SELF_CHOSEN_ROLES = frozenset({Role.RENTER, Role.OWNER})
@@ -46,30 +51,42 @@ class Accounts:
     signer: TokenSigner
     hasher: PasswordHasher
     clock: Clock
+    demo: bool = False  # whether the demo's accounts are let in; their password is known to everybody
 
     async def register(
-        self, *, email: str, password: str, name: str, roles: Collection[Role], kind: SessionKind
+        self,
+        *,
+        email: str,
+        password: str,
+        name: str,
+        roles: Collection[Role],
+        kind: SessionKind,
+        user_agent: str = "",
     ) -> SignedIn:
-        """A new account, signed in. Raises EmailTaken, PasswordRefused, RoleNotSelfChosen."""
+        """A new account, signed in. Raises EmailTaken, EmailRefused, PasswordRefused, RoleNotSelfChosen."""
+        if self._is_closed(email):
+            raise EmailRefused(f"Addresses at {DEMO_DOMAIN} are for the demo; use your own.", field="email")
         if not roles or not SELF_CHOSEN_ROLES.issuperset(roles):
             raise RoleNotSelfChosen(
                 "Choose renter, owner, or both; other roles are granted by an admin.", field="roles"
             )
         user = await self._create(email=email, password=password, name=name, roles=roles)
-        return await self._open_session(user, kind)
+        return await self._open_session(user, kind, user_agent)
 
-    async def sign_in(self, *, email: str, password: str, kind: SessionKind) -> SignedIn:
+    async def sign_in(
+        self, *, email: str, password: str, kind: SessionKind, user_agent: str = ""
+    ) -> SignedIn:
         """A new session. Raises WrongCredentials, after the same time for an unknown address."""
         async with self.database.transaction() as session:
             row = await repository.user_with_password(session, email)
-        encoded: str | None = row.password_hash if row else None
+        encoded: str | None = row.password_hash if row and not self._is_closed(email) else None
         if not await self.hasher.verify(password, encoded) or row is None or encoded is None:
             raise WrongCredentials("The address or the password is wrong.")
         if self.hasher.is_outdated(encoded):
             renewed = await self.hasher.hash(password)
             async with self.database.transaction() as session:
                 await repository.update_password_hash(session, row.id, old_hash=encoded, new_hash=renewed)
-        return await self._open_session(user_of(row), kind)
+        return await self._open_session(user_of(row), kind, user_agent)
 
     async def refresh(self, refresh_token: str) -> SignedIn:
         """Rotate: the token's one successor and a fresh access token.
@@ -81,7 +98,7 @@ class Accounts:
             row = await repository.session_with_user(session, session_id) if successor else None
         if successor is None:
             raise RefreshReused("This token was used before, so the session was ended. Sign in again.")
-        if row is None:
+        if row is None or self._is_closed(row.email):
             raise InvalidToken("The refresh token is not valid. Sign in again.")
         return self._signed_in(user_of(row), session_id, successor, row)
 
@@ -117,6 +134,38 @@ class Accounts:
     async def end_session(self, session: AsyncSession, session_id: str) -> None:
         """Sign out: no token of this session opens anything any more."""
         await repository.revoke_session(session, session_id, because="signed out", now=self.clock.now())
+
+    async def open_sessions(
+        self, session: AsyncSession, user_id: str, *, cursor: str | None, limit: int
+    ) -> Page[OpenSession]:
+        """Where the account is signed in, the newest first."""
+        before_id = str(decode_cursor(cursor, str)[0]) if cursor else None
+        rows = await repository.live_sessions_of(
+            session, user_id, now=self.clock.now(), before_id=before_id, limit=limit + 1
+        )
+        return Page(
+            items=[
+                OpenSession(
+                    row.id,
+                    row.kind,
+                    device_of(row.user_agent),
+                    row.created_at,
+                    row.last_used_at,
+                    row.expires_at,
+                )
+                for row in rows[:limit]
+            ],
+            next_cursor=encode_cursor(rows[limit - 1].id) if len(rows) > limit else None,
+        )
+
+    async def end_own_session(self, session: AsyncSession, user_id: str, session_id: str) -> None:
+        """Sign the account out there, at once. Raises NotFound, for another's session too."""
+        now = self.clock.now()
+        ended = await repository.revoke_own_session(
+            session, user_id, session_id, because="ended by its owner", now=now
+        )
+        if not ended:
+            raise NotFound("There is no such session.")
 
     async def users_by_id(self, session: AsyncSession, user_ids: Collection[str]) -> dict[str, User]:
         """The accounts with these ids, for names beside other things. Unknown ids are left out."""
@@ -163,11 +212,20 @@ class Accounts:
             ) from error
         return user
 
-    async def _open_session(self, user: User, kind: SessionKind) -> SignedIn:
+    def _is_closed(self, email: str) -> bool:
+        return not self.demo and is_demo_address(email)
+
+    async def _open_session(self, user: User, kind: SessionKind, user_agent: str) -> SignedIn:
         session_id, refresh_token, now = new_id("ses"), new_refresh_token(), self.clock.now()
         async with self.database.transaction() as session:
             await repository.insert_session(
-                session, session_id=session_id, user_id=user.id, kind=kind, now=now, lifetime=FAMILY_LIFETIME
+                session,
+                session_id=session_id,
+                user_id=user.id,
+                kind=kind,
+                user_agent=user_agent,
+                now=now,
+                lifetime=FAMILY_LIFETIME,
             )
             await repository.insert_refresh_token(
                 session, token_hash=hash_of(refresh_token), session_id=session_id, now=now

@@ -60,6 +60,18 @@ SessionKind = Literal["browser", "program"]
 
 
 @dataclass(frozen=True)
+class OpenSession:
+    """Somewhere that an account is signed in. `last_used_at` is as exact as an access token is long."""
+
+    id: str
+    kind: SessionKind
+    device: str
+    created_at: datetime
+    last_used_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True)
 class SignedIn:
     """A fresh pair of tokens and whom they belong to."""
 

@@ -19,7 +19,6 @@ from gp4u_server.billing.top_ups import TopUpService
 from gp4u_server.kit.db import Database
 
 log = logging.getLogger(__name__)
-BATCH = 200
 SETTLE_AFTER_S = 10
 BACK_OFF_S_MAX = 300
 
@@ -34,13 +33,16 @@ class MeteringLoop:
     coverage: LeaseCoverage | None = None
     name: str = "metering"
     interval_s: float = 1.0
+    batch: int = 200
 
     async def run_once(self) -> int:
         """Post every meter that is due; answers how many. One bad meter is put off and stops no other."""
         async with self.database.transaction() as session:
             now: datetime = (await session.execute(select(func.clock_timestamp()))).scalar_one()
-            due = await repository.due(session, now, BATCH)
-            left = await repository.unsettled(session, now - timedelta(seconds=SETTLE_AFTER_S), BATCH)
+            due = await repository.due(session, now, self.batch)
+            left = await repository.unsettled(
+                session, now=now, ended_before=now - timedelta(seconds=SETTLE_AFTER_S), limit=self.batch
+            )
         return await self._each(due, now, settle=False) + await self._each(left, now, settle=True)
 
     async def _each(self, meters: Sequence[tuple[str, str]], now: datetime, *, settle: bool) -> int:
@@ -55,10 +57,10 @@ class MeteringLoop:
                         done += await self.billing.post_due(session, booking_id, now, self.coverage)
             except Exception:
                 log.exception("metering of %s failed", booking_id)
-                await self._put_off(booking_id, now)
+                await self._put_off(booking_id, now, settle=settle)
         return done
 
-    async def _put_off(self, booking_id: str, now: datetime) -> None:
+    async def _put_off(self, booking_id: str, now: datetime, *, settle: bool) -> None:
         async with self.database.transaction() as session:
             failures: int | None = (
                 await session.execute(
@@ -68,12 +70,12 @@ class MeteringLoop:
                     .returning(MeterRow.failures)
                 )
             ).scalar_one_or_none()
-            pause_s = min(2 ** min(failures or 1, 16), BACK_OFF_S_MAX)
-            await session.execute(
-                update(MeterRow)
-                .where(MeterRow.booking_id == booking_id, MeterRow.next_due_at.is_not(None))
-                .values(next_due_at=now + timedelta(seconds=pause_s))
-            )
+            until = now + timedelta(seconds=min(2 ** min(failures or 1, 16), BACK_OFF_S_MAX))
+            if settle:
+                put_off = update(MeterRow).values(settle_at=until)
+            else:
+                put_off = update(MeterRow).where(MeterRow.next_due_at.is_not(None)).values(next_due_at=until)
+            await session.execute(put_off.where(MeterRow.booking_id == booking_id))
 
 
 @dataclass(frozen=True)

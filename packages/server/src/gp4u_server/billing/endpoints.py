@@ -2,14 +2,14 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Response
 
 from gp4u_server.accounts.web import CurrentUser
 from gp4u_server.billing.schemas import EarningsOut, ReceiptOut, TopUpIn, WalletEntryOut, WalletOut
 from gp4u_server.billing.statements import Statements
 from gp4u_server.billing.top_ups import TopUpService
 from gp4u_server.billing.types import WalletView
-from gp4u_server.foundation.idempotency import IdempotencyKey
+from gp4u_server.foundation.idempotency import REPLAYED_HEADER, IdempotencyKey
 from gp4u_server.foundation.web import Session, provided
 from gp4u_server.kit.paging import PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX, Page
 from gp4u_server.ledger.types import EntryView
@@ -28,13 +28,20 @@ async def read_wallet(user: CurrentUser, session: Session, statements: Statement
 
 @router.post("/wallet/top-ups", status_code=201)
 async def top_up(
-    body: TopUpIn, user: CurrentUser, top_ups: TopUpsDep, idempotency_key: IdempotencyKey = None
+    body: TopUpIn,
+    response: Response,
+    user: CurrentUser,
+    top_ups: TopUpsDep,
+    idempotency_key: IdempotencyKey = None,
 ) -> WalletOut:
     """Pay money in through the configured provider (`sandbox` in the demo: no real money moves).
 
-    402 `payment_declined`; 503 `payment_unavailable`: the attempt is kept and finished once, later.
+    Without a key each request is a payment of its own. 402 `payment_declined`, for the same key again too; 503 `payment_unavailable`: the attempt is kept and finished once, later.
     """
-    return _wallet_out(await top_ups.top_up(user.user_id, body.amount_micros, idempotency_key))
+    wallet, repeated = await top_ups.top_up(user.user_id, body.amount_micros, idempotency_key)
+    if repeated:
+        response.headers[REPLAYED_HEADER] = "true"
+    return _wallet_out(wallet)
 
 
 @router.get("/wallet/entries")

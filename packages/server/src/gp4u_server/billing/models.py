@@ -38,6 +38,7 @@ class MeterRow(Base):
     lost_from: Mapped[datetime | None]
     stop_reason: Mapped[str | None]
     next_due_at: Mapped[datetime | None]
+    settle_at: Mapped[datetime | None]  # over, unsettled, and settling failed: not before then
     failures: Mapped[int] = mapped_column(server_default="0")
     created_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import func as sql
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -127,12 +127,18 @@ async def due(session: AsyncSession, now: datetime, limit: int) -> Sequence[tupl
     return [(row.booking_id, row.job_id) for row in rows]
 
 
-async def unsettled(session: AsyncSession, ended_before: datetime, limit: int) -> Sequence[tuple[str, str]]:
-    """(booking, job) of meters that are over and not settled."""
+async def unsettled(
+    session: AsyncSession, *, now: datetime, ended_before: datetime, limit: int
+) -> Sequence[tuple[str, str]]:
+    """(booking, job) of meters that are over and not settled, without those that failed and are put off."""
     rows = await session.execute(
         select(MeterRow.booking_id, MeterRow.job_id)
-        .where(MeterRow.ended_at < ended_before, MeterRow.settled_at.is_(None))
-        .order_by(MeterRow.ended_at)
+        .where(
+            MeterRow.ended_at < ended_before,
+            MeterRow.settled_at.is_(None),
+            or_(MeterRow.settle_at.is_(None), MeterRow.settle_at <= now),
+        )
+        .order_by(sql.coalesce(MeterRow.settle_at, MeterRow.ended_at))
         .limit(limit)
     )
     return [(row.booking_id, row.job_id) for row in rows]

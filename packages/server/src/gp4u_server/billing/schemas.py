@@ -41,15 +41,24 @@ class ReceiptLineOut(Strict):
 
 
 class ReceiptOut(Strict):
-    """A bill that both sides can recompute: intervals × rate = charged; charged = owner + platform."""
+    """A bill that both sides can recompute.
+
+    The billed lines' microseconds are `billed_us`; `billed_us` × rate, rounded half to even, is `charged_micros` −
+    `refunded_micros` + `unpaid_micros`; and `owner_micros` is its share of charged − refunded, by largest remainder.
+    """
 
     booking_id: str
     job_id: str
+    currency: str
     rate_per_hour_micros: int
+    owner_share_percent: int
     lines: list[ReceiptLineOut]
     billed_us: int = Field(description="microseconds billed")
     charged_micros: int
     refunded_micros: int
+    unpaid_micros: int = Field(
+        description="owed and not covered by the wallet or the job's budget; written off when the bill is final"
+    )
     owner_micros: int
     platform_micros: int
     final: bool

@@ -61,7 +61,16 @@ class BillingService:
                 raise BudgetSpent("The job has used its whole budget.", budget_micros=new.budget_total_micros)
         amount = self.reserve_micros(new.rate_per_hour_micros, limit)
         try:
-            await self._set_aside(session, new.booking_id, new.job_id, new.renter_id, amount, 0, new.job_name)
+            await self._set_aside(
+                session,
+                new.booking_id,
+                new.job_id,
+                new.renter_id,
+                amount,
+                0,
+                new.job_name,
+                self.terms.currency,
+            )
         except LedgerInsufficientFunds as error:
             available = int(str(error.extra["balance_micros"]))
             raise self._insufficient(available, amount, new.rate_per_hour_micros) from error
@@ -151,9 +160,7 @@ class BillingService:
             terms=self.terms,
         )
         if plan.top_up_micros:
-            await self._set_aside(
-                session, booking_id, row.job_id, row.renter_id, plan.top_up_micros, row.holds, row.job_name
-            )
+            await self._fill_up(session, row, plan.top_up_micros)
         _, posting, _ = metering.post(meter, through, payable_micros=min(owed, hold + plan.top_up_micros))
         await self._book(session, row, posting, Why.RAN if posting.amount_micros >= 0 else Why.FROZEN)
         running = interval is not None
@@ -224,9 +231,7 @@ class BillingService:
         )
         top_up = final.top_up_micros
         if top_up:
-            await self._set_aside(
-                session, row.booking_id, row.job_id, row.renter_id, top_up, row.holds, row.job_name
-            )
+            await self._fill_up(session, row, top_up)
         charged = Why.RAN if final.charge.amount_micros >= 0 else Why.FROZEN
         await self._book(session, row, final.charge, charged)
         await self._book(session, row, final.refund, Why.LOST_WORK, lost_us=final.lost_us)
@@ -292,6 +297,19 @@ class BillingService:
             ),
         )
 
+    async def _fill_up(self, session: AsyncSession, row: MeterRow, amount: int) -> None:
+        # In the meter's own currency: the platform's may be another one since.
+        await self._set_aside(
+            session,
+            row.booking_id,
+            row.job_id,
+            row.renter_id,
+            amount,
+            row.holds,
+            row.job_name,
+            row.currency,
+        )
+
     async def _set_aside(
         self,
         session: AsyncSession,
@@ -301,14 +319,15 @@ class BillingService:
         amount: int,
         number: int,
         job_name: str,
+        currency: str,
     ) -> None:
         await self.ledger.transfer(
             session,
             key=f"hold:{booking_id}:{number}",
             kind="hold",
             legs=[
-                Leg(wallet_of(renter_id), -amount, self.terms.currency),
-                Leg(hold_of(booking_id), amount, self.terms.currency),
+                Leg(wallet_of(renter_id), -amount, currency),
+                Leg(hold_of(booking_id), amount, currency),
             ],
             description=f"Set aside for {job_name}",
             refs={"booking_id": booking_id, "job_id": job_id},

@@ -20,6 +20,7 @@ from gp4u_server.billing.schemas import (
 from gp4u_server.billing.shares import OwnerShares
 from gp4u_server.billing.types import MeterTotals, ReceiptLine, WalletView
 from gp4u_server.kit.clock import Clock
+from gp4u_server.kit.money import charge_for
 from gp4u_server.kit.paging import Page, decode_cursor, encode_cursor
 from gp4u_server.ledger.service import LedgerService
 from gp4u_server.ledger.types import EntryView, hold_of, wallet_of
@@ -80,11 +81,13 @@ class Statements:
                 ).where(MeterRow.booking_id.in_(booking_ids))
             )
         ).all()
-        holds = await self.ledger.balances(session, [hold_of(row.booking_id) for row in rows], self.currency)
+        # One statement for a whole page, and none for bookings that hold nothing any more.
+        open_holds = [hold_of(row.booking_id) for row in rows if row.settled_at is None]
+        holds = await self.ledger.balances(session, open_holds, self.currency) if open_holds else {}
         return {
             row.booking_id: MeterTotals(
                 booking_id=row.booking_id,
-                held_micros=holds[hold_of(row.booking_id)],
+                held_micros=holds.get(hold_of(row.booking_id), 0),
                 charged_micros=row.charged_micros,
                 refunded_micros=row.refunded_micros,
                 settled=row.settled_at is not None,
@@ -105,11 +108,19 @@ class Statements:
         return ReceiptOut(
             booking_id=row.booking_id,
             job_id=row.job_id,
+            currency=row.currency,
             rate_per_hour_micros=row.rate_per_hour_micros,
+            owner_share_percent=row.owner_share_percent,
             lines=[_line(line, now) for line in metering.receipt_lines(meter)],
             billed_us=row.billed_us,
             charged_micros=row.charged_micros,
             refunded_micros=row.refunded_micros,
+            unpaid_micros=max(
+                charge_for(row.rate_per_hour_micros, row.billed_us)
+                - row.charged_micros
+                + row.refunded_micros,
+                0,
+            ),
             owner_micros=row.owner_micros,
             platform_micros=row.platform_micros,
             final=row.settled_at is not None,

@@ -1,6 +1,7 @@
 """Money in: the intent is a row before the provider is asked, and is applied once after it has answered."""
 
 import hashlib
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,6 +22,8 @@ from gp4u_server.kit.ids import new_id
 from gp4u_server.ledger.service import LedgerService
 from gp4u_server.ledger.types import Leg, wallet_of, world
 
+log = logging.getLogger(__name__)
+
 RETRY_AFTER_S = 30
 RETRY_AFTER_S_MAX = 3600
 
@@ -36,19 +39,25 @@ class TopUpService:
     clock: Clock
     currency: str = "USD"
 
-    async def top_up(self, user_id: str, amount_micros: int, idempotency_key: str | None) -> WalletView:
-        """Bring money in and answer the wallet. The same key and amount: the same answer, and no second payment.
+    async def top_up(
+        self, user_id: str, amount_micros: int, idempotency_key: str | None
+    ) -> tuple[WalletView, bool]:
+        """Bring money in; answers the wallet as it was then, and whether the payment had been made before.
 
+        The same key and amount: the same answer, and no second payment. Without a key every call is a payment.
         Raises PaymentDeclined, PaymentUnavailable (finished later by the sweep), KeyReused.
         """
         inputs_hash = hashlib.sha256(f"{amount_micros} {self.currency}".encode()).digest()
         async with self.database.transaction() as session:
-            intent_id = await self._intent(session, user_id, amount_micros, idempotency_key, inputs_hash)
-        return await self._finish(intent_id)
+            intent_id, settled = await self._intent(
+                session, user_id, amount_micros, idempotency_key, inputs_hash
+            )
+        return await self._finish(intent_id), settled
 
     async def _intent(
         self, session: AsyncSession, user_id: str, amount_micros: int, key: str | None, inputs_hash: bytes
-    ) -> str:
+    ) -> tuple[str, bool]:
+        """The attempt of this key, made when there is none, and whether its outcome is known."""
         inserted = await session.execute(
             upsert(TopUpRow)
             .values(
@@ -67,17 +76,17 @@ class TopUpService:
         )
         intent_id = inserted.scalar_one_or_none()
         if intent_id is not None:
-            return intent_id
+            return intent_id, False
         row = (
             await session.execute(
-                select(TopUpRow.id, TopUpRow.inputs_hash).where(
+                select(TopUpRow.id, TopUpRow.inputs_hash, TopUpRow.settled_at).where(
                     TopUpRow.user_id == user_id, TopUpRow.idempotency_key == key
                 )
             )
         ).one()
         if row.inputs_hash != inputs_hash:
             raise KeyReused("This Idempotency-Key came with another amount before; use a new key.")
-        return str(row.id)
+        return str(row.id), row.settled_at is not None
 
     async def _finish(self, intent_id: str) -> WalletView:
         async with self.database.transaction() as session:
@@ -152,6 +161,8 @@ class TopUpService:
                 await self._finish(row.id)
             except (PaymentDeclined, PaymentUnavailable):
                 continue
+            except Exception:  # one attempt that nobody can finish keeps no other's money open
+                log.exception("finishing of top-up %s failed", row.id)
         return len(rows)
 
 

@@ -29,12 +29,12 @@ class BookingCapacity:
     ) -> Reservation:
         """See `catalyst.routing.ports.Capacity`. Raises OfferTaken, InsufficientFunds."""
         taken = await self.market.take_devices(session, offer.id, gpus)
-        # The terms are those that were locked with the devices; a price that changed meanwhile is the new price.
+        # The terms are those that were locked with the devices; a price that fell meanwhile is the new price. One
+        # that rose was not what the router weighed, nor what the renter saw: then another offer may be the better one.
         terms = taken.offer
         rate = terms.rate_per_hour_micros(gpus)
-        ceiling = job.spec.budget.per_hour_micros_max
-        if ceiling is not None and rate > ceiling:
-            raise OfferTaken("The offer has just become dearer than the job allows.")
+        if rate > offer.rate_per_hour_micros(gpus):
+            raise OfferTaken("The owner has just raised the price of this offer.")
         booking_id = new_id("bkg")
         await repository.insert_booking(
             session,

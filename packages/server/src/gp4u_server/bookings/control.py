@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import func, select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gp4u_server.bookings import repository
@@ -15,8 +16,8 @@ from gp4u_server.catalyst.jobs.types import Outcome
 from gp4u_server.kit.db import Database
 
 log = logging.getLogger(__name__)
-BATCH = 200
-LOOK_AFTER_S = 60
+CHECK_EVERY_S = 300
+BACK_OFF_S_MAX = 3600
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,9 @@ class BookingSweepLoop:
 
     Handlers run in the transaction that ends the placement, so there is nothing to find here, unless an older release
     or a hand in the database left it. Then the GPU and the money come back from the placement's own facts.
+
+    Each live booking is due for a look again and again; those that cannot be ended are put off for longer and longer,
+    so that however many of them there are, the others have their turn.
     """
 
     database: Database
@@ -32,22 +36,37 @@ class BookingSweepLoop:
     handlers: BookingHandlers
     name: str = "booking_sweep"
     interval_s: float = 30.0
+    batch: int = 200
 
     async def run_once(self) -> int:
-        """Look at a batch of live bookings; answers how many had to be ended."""
+        """Look at a batch of bookings that are due; answers how many were."""
         async with self.database.transaction() as session:
             now: datetime = (await session.execute(select(func.clock_timestamp()))).scalar_one()
-            live = await repository.live_since(session, now - timedelta(seconds=LOOK_AFTER_S), BATCH)
-        ended = 0
-        for booking_id, job_id in live:
+            due = await repository.claim_checks(
+                session, now=now, next_at=now + timedelta(seconds=CHECK_EVERY_S), limit=self.batch
+            )
+        for booking_id, job_id in due:
             try:
                 async with self.database.transaction() as session:
-                    ended += await self._end_if_over(session, booking_id, job_id, now)
+                    await self._end_if_over(session, booking_id, job_id, now)
             except Exception:  # one booking that cannot be ended keeps no other's GPU and money
                 log.exception("ending of booking %s failed", booking_id)
-        return ended
+                await self._put_off(booking_id, now)
+        return len(due)
+
+    async def _put_off(self, booking_id: str, now: datetime) -> None:
+        try:
+            async with self.database.transaction() as session:
+                failures = await repository.note_failed_check(session, booking_id)
+                pause_s = min(CHECK_EVERY_S * 2 ** min(failures, 16), BACK_OFF_S_MAX)
+                await repository.put_check_off(session, booking_id, now + timedelta(seconds=pause_s))
+        except DBAPIError:  # what cannot even be put off is due again when all others were
+            log.exception("putting off booking %s failed", booking_id)
 
     async def _end_if_over(self, session: AsyncSession, booking_id: str, job_id: str, now: datetime) -> bool:
+        placement = await self.jobs.newest_placement(session, job_id)
+        if placement is not None and placement.booking_id == booking_id and placement.ended_at is None:
+            return False  # nearly all of them: then nothing is locked
         job = await self.jobs.lock(session, job_id)
         if job is None:
             return False

@@ -8,10 +8,9 @@ from gp4u_protocol.job_spec import JobSpec
 
 from gp4u_server.accounts.web import CurrentUser
 from gp4u_server.billing.types import MeterTotals
-from gp4u_server.bookings.errors import OfferTaken
 from gp4u_server.bookings.schemas import BookingIn, BookingOut
 from gp4u_server.bookings.service import BookingService
-from gp4u_server.bookings.types import BookingView
+from gp4u_server.bookings.types import BookingState, BookingView
 from gp4u_server.catalyst.jobs.reading import JobReader
 from gp4u_server.catalyst.jobs.schemas import JobOut
 from gp4u_server.foundation.idempotency import IdempotencyKey, idempotent
@@ -34,12 +33,11 @@ async def create_booking(
     """Book a chosen offer and run a job on it. 409 `offer_taken`, 402 `insufficient_funds`."""
 
     async def book() -> BookingOut:
-        job = await bookings.submit_job(session, user.user_id, body.job, body.offer_id)
-        found = await bookings.of_job(session, job.id)
-        if found is None:
-            # The router placed nothing and did not say why; then the offer was not to be had.
-            raise OfferTaken("The offer could not be booked; choose another one.")
-        return _booking_out(*found)
+        return _booking_out(
+            *await bookings.book(
+                session, user.user_id, body.job, body.offer_id, body.rate_per_hour_micros_max
+            )
+        )
 
     return await idempotent(
         session,
@@ -56,11 +54,15 @@ async def list_bookings(
     user: CurrentUser,
     session: Session,
     bookings: Bookings,
-    cursor: str | None = None,
+    job_id: Annotated[str | None, Query(max_length=200, description="only those of this job")] = None,
+    state: Annotated[list[BookingState] | None, Query(description="any of these states")] = None,
+    cursor: Annotated[str | None, Query(max_length=500)] = None,
     limit: Annotated[int, Query(ge=1, le=PAGE_SIZE_MAX)] = PAGE_SIZE_DEFAULT,
 ) -> Page[BookingOut]:
-    """The caller's bookings, newest first."""
-    found, following = await bookings.of_renter(session, user.user_id, cursor, limit)
+    """The caller's bookings, newest first. Each placement of a job has one of its own."""
+    found, following = await bookings.of_renter(
+        session, user.user_id, job_id=job_id, states=state or (), cursor=cursor, limit=limit
+    )
     return Page[BookingOut](items=[_booking_out(*pair) for pair in found], next_cursor=following)
 
 

@@ -4,13 +4,14 @@ The job's row is locked by the speaker. Locks are then taken in the order of doc
 booking, meter, accounts.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gp4u_server.billing.events import BudgetReached, ChargePosted, FundsExhausted
 from gp4u_server.billing.service import BillingService
-from gp4u_server.billing.types import PostingKind, StopReason
+from gp4u_server.billing.types import PostingKind, StopReason, Why
 from gp4u_server.bookings import calendar, repository
 from gp4u_server.catalyst.jobs.events import (
     JobEnded,
@@ -23,6 +24,13 @@ from gp4u_server.catalyst.jobs.service import JobService
 from gp4u_server.catalyst.jobs.types import Outcome
 from gp4u_server.foundation.events import EventBus
 from gp4u_server.market.service import MarketService
+
+# Each is a sentence that its renter can check against the receipt's lines.
+REFUND_TITLES: Mapping[Why, str] = {
+    Why.LOST_WORK: "Lost work refunded",
+    Why.FROZEN: "Unconfirmed time refunded",
+    Why.RAN: "Refunded",
+}
 
 
 @dataclass(frozen=True)
@@ -85,7 +93,8 @@ class BookingHandlers:
         if event.kind is PostingKind.CHARGE:
             await self.jobs.record_charge(session, event.job_id, event.amount_micros)
         else:
-            await self.jobs.record_charge(session, event.job_id, 0, event.amount_micros)
+            title = REFUND_TITLES[event.why]
+            await self.jobs.record_charge(session, event.job_id, 0, event.amount_micros, title)
 
     async def funds_exhausted(self, session: AsyncSession, event: FundsExhausted) -> None:
         """Stop gracefully, with the final checkpoint, while there is still money for it."""

@@ -1,10 +1,10 @@
 """Every query of bookings, but for their devices (`calendar.py`)."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gp4u_server.bookings import calendar
@@ -39,15 +39,46 @@ async def end(session: AsyncSession, booking_id: str, at: datetime) -> str | Non
     return offer_id
 
 
-async def live_since(session: AsyncSession, before: datetime, limit: int) -> Sequence[tuple[str, str]]:
-    """(booking, job) of bookings that are not over and began before `before`, oldest first."""
-    rows = await session.execute(
-        select(BookingRow.id, BookingRow.job_id)
-        .where(BookingRow.state != BookingState.ENDED, BookingRow.starts_at < before)
-        .order_by(BookingRow.starts_at)
+async def claim_checks(
+    session: AsyncSession, *, now: datetime, next_at: datetime, limit: int
+) -> Sequence[tuple[str, str]]:
+    """(booking, job) of live bookings that are due for a look, the longest due first; they are due again at `next_at`.
+
+    So whoever asks next gets others, and rows that another transaction is working on are passed over.
+    """
+    due = (
+        select(BookingRow.id)
+        .where(text("state <> 'ended'"), BookingRow.check_at <= now)
+        .order_by(BookingRow.check_at)
         .limit(limit)
+        .with_for_update(key_share=True, skip_locked=True)
+        .cte("due")
+        # Materialised, because a planner that ran it twice would claim more than the limit.
+        .prefix_with("MATERIALIZED")
     )
-    return [(row.id, row.job_id) for row in rows]
+    rows = await session.execute(
+        update(BookingRow)
+        .where(BookingRow.id == due.c.id)
+        .values(check_at=next_at)
+        .returning(BookingRow.id, BookingRow.job_id)
+    )
+    return sorted((row.id, row.job_id) for row in rows)
+
+
+async def note_failed_check(session: AsyncSession, booking_id: str) -> int:
+    """Count one more failure in a row; answers how many."""
+    counted = await session.execute(
+        update(BookingRow)
+        .where(BookingRow.id == booking_id)
+        .values(check_failures=BookingRow.check_failures + 1)
+        .returning(BookingRow.check_failures)
+    )
+    return counted.scalar_one_or_none() or 0
+
+
+async def put_check_off(session: AsyncSession, booking_id: str, until: datetime) -> None:
+    """Look at the booking again at `until` and not before."""
+    await session.execute(update(BookingRow).where(BookingRow.id == booking_id).values(check_at=until))
 
 
 async def live_of_job(session: AsyncSession, job_id: str) -> list[str]:
@@ -59,15 +90,25 @@ async def live_of_job(session: AsyncSession, job_id: str) -> list[str]:
 
 
 async def of_renter(
-    session: AsyncSession, renter_id: str, *, before_id: str | None, limit: int
+    session: AsyncSession,
+    renter_id: str,
+    *,
+    job_id: str | None = None,
+    states: Collection[BookingState] = (),
+    before_id: str | None,
+    limit: int,
 ) -> list[BookingView]:
-    """A renter's bookings, newest first."""
+    """A renter's bookings, newest first; of one job and in some states, if these are given."""
     statement = (
         select(BookingRow)
         .where(BookingRow.renter_id == renter_id)
         .order_by(BookingRow.id.desc())
         .limit(limit)
     )
+    if job_id is not None:
+        statement = statement.where(BookingRow.job_id == job_id)
+    if states:
+        statement = statement.where(BookingRow.state.in_(states))
     if before_id is not None:
         statement = statement.where(BookingRow.id < before_id)
     return await _views(session, list((await session.execute(statement)).scalars()))

@@ -13,6 +13,13 @@ class BookingIn(Strict):
 
     offer_id: str
     job: JobSpec
+    rate_per_hour_micros_max: int | None = Field(
+        default=None,
+        ge=1,
+        le=10**15,
+        description="the rate that the renter was shown, for all GPUs together: 409 `offer_taken` when it has risen. "
+        "Unlike the job's budget it binds this booking only, not those that replace it.",
+    )
 
 
 class BookingOut(Strict):

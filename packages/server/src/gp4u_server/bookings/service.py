@@ -1,5 +1,6 @@
 """Use cases of bookings: submit a job, read bookings."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from gp4u_protocol.job_spec import JobSpec
@@ -10,8 +11,8 @@ from gp4u_server.billing.statements import Statements
 from gp4u_server.billing.types import MeterTotals
 from gp4u_server.bookings import repository
 from gp4u_server.bookings.decisions import cheapest_rate
-from gp4u_server.bookings.errors import BookingNotFound
-from gp4u_server.bookings.types import BookingView
+from gp4u_server.bookings.errors import BookingNotFound, OfferTaken
+from gp4u_server.bookings.types import BookingState, BookingView
 from gp4u_server.catalyst.checkpoints.service import CheckpointService
 from gp4u_server.catalyst.jobs.service import JobService
 from gp4u_server.catalyst.jobs.views import JobView
@@ -56,12 +57,49 @@ class BookingService:
         await self.router.place(session, job.id)
         return await self.jobs.get(session, job.id)
 
+    async def book(
+        self,
+        session: AsyncSession,
+        renter_id: str,
+        spec: JobSpec,
+        offer_id: str,
+        rate_per_hour_micros_max: int | None = None,
+    ) -> tuple[BookingView, MeterTotals]:
+        """Take a chosen offer for a job, or nothing: roll back when it raises.
+
+        Raises what `submit_job` does, and OfferTaken when the owner has just asked more than
+        `rate_per_hour_micros_max` for it.
+        """
+        job = await self.submit_job(session, renter_id, spec, offer_id)
+        found = await self.of_job(session, job.id)
+        if found is None:
+            # The router placed nothing and did not say why; then the offer was not to be had.
+            raise OfferTaken("The offer could not be booked; choose another one.")
+        rate = found[0].rate_per_hour_micros
+        if rate_per_hour_micros_max is not None and rate > rate_per_hour_micros_max:
+            raise OfferTaken(
+                "The owner has just raised the price. Look at the offer again.", rate_per_hour_micros=rate
+            )
+        return found
+
     async def of_renter(
-        self, session: AsyncSession, renter_id: str, cursor: str | None, limit: int
+        self,
+        session: AsyncSession,
+        renter_id: str,
+        *,
+        job_id: str | None = None,
+        states: Collection[BookingState] = (),
+        cursor: str | None,
+        limit: int,
     ) -> tuple[list[tuple[BookingView, MeterTotals]], str | None]:
-        """A page of a renter's bookings with their money, newest first, and the next cursor."""
+        """A page of a renter's bookings with their money, newest first, and the next cursor.
+
+        With `job_id` only that job's, with `states` only those in them. Another renter's job has none.
+        """
         before = None if cursor is None else str(decode_cursor(cursor, str)[0])
-        bookings = await repository.of_renter(session, renter_id, before_id=before, limit=limit + 1)
+        bookings = await repository.of_renter(
+            session, renter_id, job_id=job_id, states=states, before_id=before, limit=limit + 1
+        )
         more, bookings = len(bookings) > limit, bookings[:limit]
         totals = await self.statements.totals(session, [booking.id for booking in bookings])
         following = encode_cursor(bookings[-1].id) if more else None

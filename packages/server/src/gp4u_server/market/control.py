@@ -1,5 +1,6 @@
 """Keeps what search shows of a node's record fresh: a node that just runs on gains reliability without any event."""
 
+import logging
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -7,6 +8,7 @@ from gp4u_server.kit.clock import Clock
 from gp4u_server.kit.db import Database
 from gp4u_server.market.service import MarketService
 
+log = logging.getLogger(__name__)
 FRESH_FOR = timedelta(hours=1)
 
 
@@ -25,6 +27,11 @@ class OfferRefreshLoop:
         async with self.database.transaction() as session:
             stale = await self.market.stale_nodes(session, before=self.clock.now() - FRESH_FOR)
         for node_id in stale:
-            async with self.database.transaction() as session:
-                await self.market.refresh(session, node_id)
+            try:
+                async with self.database.transaction() as session:
+                    await self.market.refresh(session, node_id)
+            except Exception:  # one node that cannot be read keeps no other's offer stale
+                log.exception("refreshing the offer of %s failed", node_id)
+                async with self.database.transaction() as session:
+                    await self.market.put_refresh_off(session, node_id)
         return len(stale)

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Query, Response
 
 from gp4u_server.accounts.types import Principal, Role
 from gp4u_server.accounts.web import require
+from gp4u_server.foundation.idempotency import IdempotencyKey, idempotent
 from gp4u_server.foundation.web import Session, provided
 from gp4u_server.kit.money import MICROS_PER_UNIT
 from gp4u_server.kit.paging import PAGE_SIZE_MAX, Page, decode_cursor, encode_cursor
@@ -134,22 +135,39 @@ async def read_offer(offer_id: str, session: Session, market: Market) -> OfferOu
     return offer_out(await market.offer(session, offer_id))
 
 
-@router.post("/offers", status_code=201)
-async def list_offer(body: OfferIn, owner: Owner, session: Session, market: Market) -> OfferOut:
+@router.post("/offers", status_code=201, response_model=OfferOut)
+async def list_offer(
+    body: OfferIn,
+    owner: Owner,
+    session: Session,
+    market: Market,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
     """List a node's GPUs. One live offer a node; searchable at once."""
-    made = await market.list_node(
+
+    async def list_node() -> OfferOut:
+        made = await market.list_node(
+            session,
+            owner_id=owner.user_id,
+            owner_name=owner.name,
+            node_id=body.node_id,
+            terms=Terms(
+                body.price_per_gpu_hour_micros,
+                body.interruptible_floor_micros,
+                body.duration_s_min,
+                body.duration_s_max,
+            ),
+        )
+        return offer_out(made)
+
+    return await idempotent(
         session,
-        owner_id=owner.user_id,
-        owner_name=owner.name,
-        node_id=body.node_id,
-        terms=Terms(
-            body.price_per_gpu_hour_micros,
-            body.interruptible_floor_micros,
-            body.duration_s_min,
-            body.duration_s_max,
-        ),
+        principal=owner.user_id,
+        route="POST /offers",
+        key=idempotency_key,
+        body=body,
+        action=list_node,
     )
-    return offer_out(made)
 
 
 @router.patch("/offers/{offer_id}")
@@ -160,23 +178,15 @@ async def change_offer(
 
     `interruptible_floor_micros: null` removes the floor; fields that are left out stay as they are.
     """
-    offer = await market.owned(session, owner.user_id, offer_id)
     changed: dict[str, Any] = {
         name: getattr(body, name)
         for name in body.model_fields_set
         if getattr(body, name) is not None or name == "interruptible_floor_micros"
     }
     state = changed.pop("state", None)
-    terms = {
-        "price_per_gpu_hour_micros": offer.price_per_gpu_hour_micros,
-        "interruptible_floor_micros": offer.interruptible_floor_micros,
-        "duration_s_min": offer.duration_s_min,
-        "duration_s_max": offer.duration_s_max,
-        **changed,
-    }
     return offer_out(
         await market.change_offer(
-            session, owner_id=owner.user_id, offer_id=offer_id, terms=Terms(**terms), state=state
+            session, owner_id=owner.user_id, offer_id=offer_id, terms=changed, state=state
         )
     )
 

@@ -146,6 +146,13 @@ async def candidates(
     return [view(row) for row in rows]
 
 
+async def touch_standing_offer(session: AsyncSession, node_id: str, at: datetime) -> None:
+    """Say of the node's offer that it was refreshed, and change nothing else of it."""
+    await session.execute(
+        update(OfferRow).where(OfferRow.node_id == node_id, text(STANDING)).values(refreshed_at=at)
+    )
+
+
 async def stale_nodes(session: AsyncSession, before: datetime, limit: int) -> list[str]:
     """Nodes whose standing offer was refreshed last before then, the oldest first."""
     found = await session.scalars(

@@ -1,7 +1,7 @@
 """Use cases of the market. The session comes first; nothing here commits."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from gp4u_protocol.job_spec import Resources
@@ -172,23 +172,27 @@ class MarketService:
         *,
         owner_id: str,
         offer_id: str,
-        terms: Terms,
+        terms: Mapping[str, int | None],
         state: OfferState | None = None,
     ) -> OfferView:
-        """Change terms or state. Running bookings keep their rate; withdrawing is final.
+        """Change some terms (by the names of `Terms`) or the state. Bookings keep their rate; withdrawing is final.
 
+        What is not named stays as it is *under the lock*: of two changes at once neither takes the other back.
         Raises OfferNotFound, OfferWithdrawn, TermsInvalid.
         """
         offer = await self._lock_owned(session, owner_id, offer_id)
-        if offer.state is OfferState.WITHDRAWN and state is not OfferState.WITHDRAWN:
-            raise OfferWithdrawn("This offer was withdrawn. List the node again.")
-        _check(terms)
+        if offer.state is OfferState.WITHDRAWN:
+            if state is not OfferState.WITHDRAWN:
+                raise OfferWithdrawn("This offer was withdrawn. List the node again.")
+            return offer
+        changed = replace(_terms_of(offer), **terms)  # type: ignore[arg-type]
+        _check(changed)
         return await repository.change_offer(
             session,
             offer_id,
             state=state or offer.state,
-            **_terms_columns(terms),
-            perf_per_dollar=decisions.perf_per_dollar(offer.fp16_tflops, terms.price_per_gpu_hour_micros),
+            **_terms_columns(changed),
+            perf_per_dollar=decisions.perf_per_dollar(offer.fp16_tflops, changed.price_per_gpu_hour_micros),
         )
 
     async def _lock_owned(self, session: AsyncSession, owner_id: str, offer_id: str) -> OfferView:
@@ -198,13 +202,6 @@ class MarketService:
         if offer.state is not OfferState.WITHDRAWN:
             await self.nodes.lock(session, offer.node_id)
         return await self.offer(session, offer_id)
-
-    async def owned(self, session: AsyncSession, owner_id: str, offer_id: str) -> OfferView:
-        """One offer of this owner. Raises OfferNotFound."""
-        offer = await repository.offer(session, offer_id)
-        if offer is None or offer.owner_id != owner_id:
-            raise OfferNotFound("There is no such offer of yours.")
-        return offer
 
     # --- keeping offers in step ----------------------------------------------------------------------------
 
@@ -235,6 +232,10 @@ class MarketService:
         """Nodes whose offers show a reliability from before then; `refresh` each in a transaction of its own."""
         return await repository.stale_nodes(session, before, limit)
 
+    async def put_refresh_off(self, session: AsyncSession, node_id: str) -> None:
+        """Behind all others that are stale: its refresh failed, and would be the first to be tried again."""
+        await repository.touch_standing_offer(session, node_id, self.clock.now())
+
 
 def _check(terms: Terms) -> None:
     decisions.check_terms(
@@ -242,6 +243,15 @@ def _check(terms: Terms) -> None:
         floor_micros=terms.interruptible_floor_micros,
         duration_s_min=terms.duration_s_min,
         duration_s_max=terms.duration_s_max,
+    )
+
+
+def _terms_of(offer: OfferView) -> Terms:
+    return Terms(
+        offer.price_per_gpu_hour_micros,
+        offer.interruptible_floor_micros,
+        offer.duration_s_min,
+        offer.duration_s_max,
     )
 
 
