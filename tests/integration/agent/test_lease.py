@@ -115,6 +115,21 @@ async def test_h2_the_shim_killed_takes_the_job_along(peer: Peer, node: AgentPro
     assert report.reason == "shim_lost"
 
 
+async def test_h2_a_shim_that_stands_still_beyond_the_lease_is_ended_with_its_job(
+    peer: Peer, node: AgentProcess
+) -> None:
+    await started(peer, node)
+    shim = node.shim_pid()
+    tree = [found.pid for found in processes.descendants(shim)]
+    os.kill(shim, signal.SIGSTOP)
+    await peer.cut()
+    await peer.until(
+        lambda: all((found := processes.read_stat(pid)) is None or found.state == "Z" for pid in tree),
+        "everything of the job is gone",
+        within_s=30,
+    )
+
+
 async def test_h2_the_shim_killed_while_the_agent_is_away_is_reported_at_its_return(
     peer: Peer, node: AgentProcess
 ) -> None:

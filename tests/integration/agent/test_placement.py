@@ -1,10 +1,13 @@
 """A placement's life on a real node: real agent, real shim, real sandbox, a scripted marketplace."""
 
 import io
+import signal
 import tarfile
 
 import pytest
 import zstandard
+from gp4u_agent.shim_client import launch
+from gp4u_agent.starting import workload_of
 from gp4u_protocol.messages import ActualState, RestorePoint
 
 from tests.integration.agent.conftest import AgentProcess
@@ -168,3 +171,55 @@ async def test_h27_poison_message_a_request_that_cannot_be_answered_does_not_hid
     await peer.want(peer.spec(command))
     report = await peer.until(lambda: peer.report(peer.first, ActualState.EXITED), "the job's end is told")
     assert report.exit_code == 0
+
+
+async def test_h27_a_job_that_litters_its_control_folder_and_ignores_sigterm_is_ended_all_the_same(
+    peer: Peer, node: AgentProcess
+) -> None:
+    command = (
+        "trap '' TERM; cd $GP4U_CONTROL_DIR; mkdir .commit-x.answer commit-y.request; echo '[]' > commit-x.request; "
+        "mkdir progress.json; echo ready; while :; do sleep 0.1; done"
+    )
+    await peer.want(peer.spec(command, stop_grace_s=1))
+    await peer.until(lambda: "ready" in peer.log(peer.first), "the job runs")
+    await peer.stop(peer.first)
+    await peer.until(lambda: peer.report(peer.first, ActualState.STOPPED), "the job stops")
+
+
+async def test_a_job_ready_but_never_ordered_to_start_is_started_by_the_next_agent(
+    peer: Peer, node: AgentProcess
+) -> None:
+    """The agent is killed between launching the shim and ordering the start."""
+    node.signal(signal.SIGKILL)
+    wanted = peer.spec("echo ran; sleep 60")
+    folder = node.folder()
+    for path in (folder.path, folder.job, folder.control):
+        path.mkdir()
+    folder.write(folder.placement, {"spec": wanted.model_dump(mode="json"), "started": True, "proven": False})
+    workload = workload_of(wanted, folder.path.name, folder, node.state / "inside")
+    folder.write(folder.shim_order, {"runtime": "sandbox", "workload": workload.to_json()})
+    await launch(folder)
+    idle = node.shim_pid()
+    peer.desired[wanted.placement_id], peer.epochs[wanted.job_id] = wanted, 1
+    node.start()
+    await peer.until(lambda: "ran" in peer.log(peer.first), "the job runs")
+    assert node.shim_pid() != idle
+    assert peer.states(peer.first) == [ActualState.RESTORING, ActualState.RUNNING]
+
+
+async def test_reports_of_an_agent_killed_while_it_prepared_are_counted_on(
+    peer: Peer, node: AgentProcess
+) -> None:
+    """The server passes over numbers that it has seen: a start that fails then would never be heard of."""
+    node.signal(signal.SIGKILL)
+    wanted = peer.spec("true", upload_id="missing")
+    folder = node.folder()
+    folder.path.mkdir()
+    folder.write(
+        folder.placement, {"spec": wanted.model_dump(mode="json"), "started": False, "proven": False}
+    )
+    folder.write(folder.path / "reports.json", {"next_seq": 8, "pending": [], "end_acknowledged": False})
+    peer.desired[wanted.placement_id], peer.epochs[wanted.job_id] = wanted, 1
+    node.start()
+    await peer.until(lambda: peer.report(peer.first, ActualState.START_FAILED), "it fails")
+    assert [report.seq for report in peer.reports] == [8, 9]

@@ -1,6 +1,9 @@
 """The job's output: always valid text, kept by offset, bounded, shipped once."""
 
 import asyncio
+import contextlib
+import resource
+from collections.abc import Iterator
 from pathlib import Path
 
 from gp4u_agent.log_shipping import LogShipper
@@ -40,6 +43,48 @@ def test_the_oldest_output_is_dropped_at_the_cap(tmp_path: Path) -> None:
     assert begin > 0
     assert log.end == 1000
     assert piece.startswith(b"line")
+
+
+@contextlib.contextmanager
+def files_no_larger_than(size_bytes: int) -> Iterator[None]:
+    """What a full disk does: a write takes a part, the next one fails."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_what_a_full_disk_cannot_take_is_dropped_and_said_once(tmp_path: Path) -> None:
+    log = OutputLog(tmp_path)
+    log.append(b"before\n")
+    with files_no_larger_than(20):
+        for _ in range(5):
+            log.append("dröpped, all of it\n".encode())  # the first one fits by half
+    assert log.end == 7
+    assert log.dropped_bytes == 5 * 20
+    log.append(b"after\n")
+    log.close()
+    _, piece = read_from(tmp_path, 0, 1000)
+    assert piece.decode() == (
+        "before\n\n[gp4u: 100 bytes of output were dropped here: the node's disk was full]\nafter\n"
+    )
+    assert log.end == len(piece)
+
+
+def test_a_full_disk_at_the_turn_of_a_segment_keeps_the_old_one(tmp_path: Path) -> None:
+    log = OutputLog(tmp_path, segment_bytes=10, segments_max=3)
+    log.append(b"0123456789")
+    tmp_path.rename(tmp_path.with_name("away"))  # no new file can be made there
+    log.append(b"lost")
+    tmp_path.with_name("away").rename(tmp_path)
+    log.append(b"found")
+    log.close()
+    begin, piece = read_from(tmp_path, 10, 1000)
+    assert begin == 10
+    assert b"4 bytes" in piece
+    assert piece.endswith(b"found")
 
 
 class Gateway:

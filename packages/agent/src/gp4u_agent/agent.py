@@ -6,7 +6,6 @@ import fcntl
 import logging
 import os
 import shutil
-import time
 from pathlib import Path
 
 from gp4u_protocol.lease_core import LeaseHolder, LeaseId
@@ -36,8 +35,9 @@ from gp4u_agent.connection import Connection
 from gp4u_agent.facts.collect import Sensors
 from gp4u_agent.http import AgentHttp
 from gp4u_agent.identity import Membership, NodeKey, StateDir
+from gp4u_agent.job_process import end_leftovers, end_shim, remove_tree
 from gp4u_agent.node_context import NodeContext
-from gp4u_agent.placement import Placement
+from gp4u_agent.placement import Placement, lease_clock
 from gp4u_agent.placement_dir import PlacementDir
 from gp4u_agent.reconcile import Phase, reconcile
 
@@ -50,11 +50,6 @@ log = logging.getLogger(__name__)
 
 class AlreadyRunning(Exception):
     """Another agent works in this state folder."""
-
-
-def lease_clock() -> float:
-    """Seconds since boot, counting suspend: shared with the shims."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Agent:
@@ -305,11 +300,15 @@ class Agent:
                 spec = PlacementSpec.model_validate(document.get("spec"))
             except ValidationError:
                 spec = None
-            if spec is None or not document.get("started"):
-                shutil.rmtree(path, ignore_errors=True)  # it never began; it is claimed anew if still wanted
+            if spec is None:
+                end_shim(folder)
+                end_leftovers(path.name)
+                remove_tree(path)
                 continue
             placement = Placement(self._context, spec)
             self._placements[placement.lease] = placement
+            if not document.get("started"):
+                continue  # it never began; it is claimed anew if still wanted, and its reports go on counting
             self._holder.adopt(*placement.lease)
             log.info("%s epoch %s: found again", *placement.lease)
             placement.adopt()
@@ -323,7 +322,11 @@ class Agent:
                 if placement.phase is not Phase.ENDED
                 for uuid in placement.spec.device_uuids
             }
-            self._health = await asyncio.to_thread(self._sensors.health, busy)
+            try:
+                self._health = await asyncio.to_thread(self._sensors.health, busy)
+            except Exception:
+                # A driver that fails says nothing of the other GPUs' jobs: their leases must go on.
+                log.exception("the sensors failed")
             await asyncio.sleep(1.0)
 
     def _watch_lifeline(self) -> None:

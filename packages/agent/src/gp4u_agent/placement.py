@@ -10,7 +10,7 @@ import asyncio
 import base64
 import contextlib
 import logging
-import shutil
+import time
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from gp4u_agent.checkpoint.commits import ControlFolder
 from gp4u_agent.checkpoint.engine import CheckpointEngine
 from gp4u_agent.checkpointing import Checkpointing
 from gp4u_agent.http import StaleEpoch, with_retries
-from gp4u_agent.job_process import end_leftovers, end_shim, job_pids, read_progress
+from gp4u_agent.job_process import end_leftovers, end_shim, job_pids, read_progress, remove_tree
 from gp4u_agent.log_shipping import LogShipper
 from gp4u_agent.node_context import NodeContext
 from gp4u_agent.placement_dir import PlacementDir
@@ -44,8 +44,16 @@ LAST_OUTPUT_S = 5.0
 UNGRANTED_END_S = 20.0
 """How long the end of a job waits for a new grant after a restart of the agent: its final checkpoint needs the key."""
 START_RETRY_S = 0.1
+SHIM_LOOK_INTERVAL_S = 1.0
+KILL_OBEYED_S = 15.0
+"""A shim takes a few seconds at most for a kill, cleaning up included."""
 
 log = logging.getLogger(__name__)
+
+
+def lease_clock() -> float:
+    """Seconds since boot, counting suspend: shared with the shims."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Placement:
@@ -201,8 +209,8 @@ class Placement:
     async def forget(self) -> None:
         """Remove what is left of it on this machine."""
         await self.close()
-        await asyncio.to_thread(shutil.rmtree, self.folder.path, True)
-        await asyncio.to_thread(shutil.rmtree, self._cache_dir, True)
+        await asyncio.to_thread(remove_tree, self.folder.path)
+        await asyncio.to_thread(remove_tree, self._cache_dir)
 
     # --- a life -------------------------------------------------------------------------------------------
 
@@ -229,7 +237,7 @@ class Placement:
     async def _prepare(self) -> None:
         self.folder.path.mkdir(mode=0o700, exist_ok=True)
         for folder in (self.folder.job, self.folder.control):
-            shutil.rmtree(folder, ignore_errors=True)
+            await asyncio.to_thread(remove_tree, folder)
             folder.mkdir(mode=0o755)
         self._keep(started=False, proven=False)
         if self.spec.upload_id is not None:
@@ -258,7 +266,7 @@ class Placement:
                 await asyncio.sleep(START_RETRY_S)  # the lease ran out meanwhile; a renewal is on its way
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._shim.gone.wait(), PROOF_S)
-        ended = self.folder.read(self.folder.exit)
+        ended = self._how_it_ended()
         if ended is not None and ended["reason"] == "start_failed":
             raise ShimGone(ended["detail"])
         self.phase = Phase.RUNNING
@@ -269,31 +277,73 @@ class Placement:
         if ended is None or ended["code"] == 0:
             self._report(ActualState.RUNNING, durations_ms=self._durations.ms)
             self.state = ActualState.RUNNING
-            self._keep(started=True, proven=True)
+            # Without the note (the job has filled the disk) a restarted agent says once more that it runs.
+            with contextlib.suppress(OSError):
+                self._keep(started=True, proven=True)
 
     async def _from_a_living_shim(self) -> None:
         document = self.folder.read(self.folder.placement) or {}
         self._shim = ShimClient(self.folder, self._heard)
         try:
             await self._shim.connect()
-            await self._shim.ask("renew", deadline=self._deadline())
+            said = await self._shim.ask("renew", deadline=self._deadline())
         except ShimGone:
             self._shim.gone.set()
+            said = {}
+        if said.get("phase") == "ready":
+            await self._begin_anew()
+            return
         if not document.get("proven"):
             self._proven(None)
         await self._tend()
+
+    async def _begin_anew(self) -> None:
+        """The agent before us was ended between launching the shim and ordering the start: the job never ran."""
+        assert self._shim is not None
+        end_shim(self.folder)
+        await self._shim.gone.wait()
+        await self._shim.close()
+        if self._kill_reason is not None or self._stop_wanted:
+            state = ActualState.STOPPED if self._kill_reason is None else ActualState.KILLED
+            self._report(state, reason=self._kill_reason or self.spec.stop_reason)
+            self._set_ended(state)
+            return
+        for left in (self.folder.exit, self.folder.log):
+            await asyncio.to_thread(remove_tree, left)
+        self._keep(started=False, proven=False)
+        self._shim = self._life = None
+        self.phase, self.state = Phase.CLAIMING, ActualState.CLAIMED
+        self._context.changed()
+
+    async def _fence_a_stopped_shim(self) -> None:
+        """A shim that stands still (SIGSTOP, a debugger) freezes nothing. When the lease is over and it does not answer, it goes.
+
+        The agent can see to that only while it runs itself; both standing still with the job running is not covered.
+        """
+        assert self._shim is not None
+        while not self._shim.gone.is_set():
+            await asyncio.sleep(SHIM_LOOK_INTERVAL_S)
+            if self.frozen or not 0 < self._deadline() + SHIM_LOOK_INTERVAL_S < lease_clock():
+                continue
+            try:
+                await self._shim.ask("status")
+            except ShimGone:
+                log.warning("%s: the lease is over and its shim stands still", self.spec.placement_id)
+                end_shim(self.folder)
+                return
 
     async def _tend(self) -> None:
         """While it runs: checkpoints, output, and waiting for its end."""
         assert self._shim is not None
         shipping = self._task(self._shipper.run())
         saving = self._task(self._save_when_granted())
+        fencing = self._task(self._fence_a_stopped_shim())
         try:
             await self._shim.gone.wait()
         finally:
-            for task in (shipping, saving):
+            for task in (shipping, saving, fencing):
                 task.cancel()
-            await asyncio.gather(shipping, saving, return_exceptions=True)
+            await asyncio.gather(shipping, saving, fencing, return_exceptions=True)
         if self._stopping is not None and not self._stopping.done():
             await asyncio.wait([self._stopping])
         await self._end()
@@ -311,13 +361,21 @@ class Placement:
             try:
                 await asyncio.wait_for(self._shim.gone.wait(), self.spec.stop_grace_s)
             except TimeoutError:
-                if self._checkpointing is not None:
-                    await self._checkpointing.final()
-                self._shim.tell("kill", reason="stopped")
+                await self._last_checkpoint()
+                self._kill_shim("stopped")
+
+    async def _last_checkpoint(self) -> None:
+        """Whatever the job left in its folder, or a full disk: its end must follow, or it would be billed for ever."""
+        if self._checkpointing is None:
+            return
+        try:
+            await self._checkpointing.final()
+        except Exception as error:
+            log.warning("%s: no final checkpoint: %s", self.spec.placement_id, error)
 
     async def _end(self) -> None:
         """Its process ended, or its shim was lost."""
-        ended = self.folder.read(self.folder.exit)
+        ended = self._how_it_ended()
         if self._kill_reason is not None:
             self._report(ActualState.KILLED, reason=self._kill_reason)
             self._set_ended(ActualState.KILLED)
@@ -332,11 +390,9 @@ class Placement:
         if self._granted.is_set():
             try:
                 self._make_checkpointing()
-                assert self._checkpointing is not None
-                await self._checkpointing.final()
             except Exception as error:
-                # Whatever the job left in its folder, or a full disk: its end is told, or it would be billed for ever.
                 log.warning("%s: no final checkpoint: %s", self.spec.placement_id, error)
+            await self._last_checkpoint()
         await self._shipper.finish(LAST_OUTPUT_S)
         document = self.folder.read(self.folder.placement) or {}
         fields = {
@@ -351,6 +407,11 @@ class Placement:
         else:
             self._report(ActualState.EXITED, reason=ended["reason"], **fields)
             self._set_ended(ActualState.EXITED)
+
+    def _how_it_ended(self) -> dict[str, Any] | None:
+        """As the shim wrote it down, or only said it where the disk is full; None: it did neither."""
+        said: dict[str, Any] | None = self._shim.status.get("exit") if self._shim is not None else None
+        return self.folder.read(self.folder.exit) or said
 
     def _shim_lost(self) -> None:
         """The shim died and took the job along, or the machine was restarted. The server decides what follows."""
@@ -410,8 +471,17 @@ class Placement:
         if self._shim is not None and not self._shim.gone.is_set():
             with contextlib.suppress(ShimGone):
                 self._shim.tell("kill", reason=reason)
+                self._task(self._end_shim_that_stays(self._shim))
                 return
         end_shim(self.folder)
+
+    async def _end_shim_that_stays(self, shim: ShimClient) -> None:
+        """A shim that was stopped or hangs obeys nobody; its death is the job's."""
+        try:
+            await asyncio.wait_for(shim.gone.wait(), KILL_OBEYED_S)
+        except TimeoutError:
+            log.warning("%s: its shim does not obey and is ended", self.spec.placement_id)
+            end_shim(self.folder)
 
     def _report(self, state: ActualState, **fields: Any) -> None:
         self._context.send(self.journal.add(state, **fields))

@@ -9,6 +9,8 @@ from gp4u_protocol.messages import ActualState, Report
 from gp4u_agent.placement_dir import PlacementDir
 
 PENDING_MAX = 64
+SEQ_AFTER_DAMAGE = 500_000
+"""Above every number that the unreadable journal may have used: the server passes over numbers that it has seen."""
 log = logging.getLogger(__name__)
 FINAL_STATES = frozenset(
     {ActualState.EXITED, ActualState.STOPPED, ActualState.START_FAILED, ActualState.KILLED}
@@ -32,9 +34,14 @@ class ReportJournal:
         journal = cls(folder, placement_id, epoch)
         document = folder.read(folder.path / "reports.json")
         if document is not None:
-            journal.next_seq = int(document["next_seq"])
-            journal.pending = [Report.model_validate(entry) for entry in document["pending"]]
-            journal.end_acknowledged = bool(document["end_acknowledged"])
+            try:
+                pending = [Report.model_validate(entry) for entry in document["pending"]]
+                journal.next_seq = int(document["next_seq"])
+                journal.end_acknowledged = bool(document["end_acknowledged"])
+                journal.pending = pending
+            except (KeyError, TypeError, ValueError) as error:
+                log.warning("%s: its reports cannot be read: %s", placement_id, error)
+                journal.next_seq = SEQ_AFTER_DAMAGE
         return journal
 
     @property

@@ -1,7 +1,7 @@
 """What starting a placement takes: the job's files, the workload for the shim, how long it took, why it failed."""
 
+import asyncio
 import contextlib
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +13,7 @@ from gp4u_agent.checkpoint.http import HttpFailure
 from gp4u_agent.checkpoint.transfer import StoreUnreachable
 from gp4u_agent.http import AgentHttp
 from gp4u_agent.job_files import BadArchive, fetch
+from gp4u_agent.job_process import remove_tree
 from gp4u_agent.placement_dir import PlacementDir
 from gp4u_agent.runtime.port import Limits, Workload
 from gp4u_agent.shim_client import ShimGone
@@ -37,7 +38,7 @@ class Durations:
 async def fetch_anew(http: AgentHttp, spec: PlacementSpec, folder: PlacementDir) -> None:
     """The folder sent with the job, into an empty one. Raises BadArchive, HttpFailure or StaleEpoch."""
     assert spec.upload_id is not None
-    shutil.rmtree(folder.job)
+    await asyncio.to_thread(remove_tree, folder.job)
     folder.job.mkdir(mode=0o755)
     await fetch(http, spec.upload_id, folder.job, spec.disk_mb << 20)
 

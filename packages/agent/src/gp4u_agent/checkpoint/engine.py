@@ -139,7 +139,8 @@ class CheckpointEngine:
                     damaged.append(point["id"])
                     await self._report(point["id"], damage)
                     continue
-                self._known = Known(manifest)
+                # A fork builds on nothing: its own checkpoints are under its own key, and share no pack.
+                self._known = Known() if point.get("origin_job_id") else Known(manifest)
                 self.newest = RestoreResult(
                     point["id"], manifest.epoch, manifest.seq, manifest.step, manifest.files,
                     manifest.size_bytes, tuple(damaged),
@@ -245,7 +246,7 @@ class CheckpointEngine:
     async def _recall(self) -> Known:
         """What an earlier run of the agent, or an earlier node, has saved of this job."""
         points = await self._points()
-        if not points:
+        if not points or points[0].get("origin_job_id"):
             return Known()
         known = await self._run(lambda: self._memory.recall(points[0]))
         if known is not None:

@@ -1,6 +1,7 @@
 """Bringing a saved checkpoint back: ranged reads in parallel, every byte verified, published as a whole."""
 
 import asyncio
+import base64
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -45,6 +46,9 @@ class Restorer:
         """The manifest, verified. Raises Damaged, StaleEpoch, StoreUnreachable, HttpFailure."""
         await self._refresh()
         row = self._addresses
+        origin = row.get("origin")
+        if origin is not None:  # what this job was forked from: another job's, under that job's key
+            self._keys = JobKeys.derive(origin["job_id"], base64.b64decode(origin["data_key"]))
         where = f"manifest {row['epoch']}/{row['seq']}"
         try:
             content = await self._transfer.get_range(row["manifest_url"], 0, None)

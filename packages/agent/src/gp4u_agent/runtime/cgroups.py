@@ -77,11 +77,18 @@ class JobCgroups:
         else:
             (folder / "freezer.state").write_text("THAWED")
 
+    def give_up(self, purpose: str) -> None:
+        """The group of this purpose no longer works: do without it."""
+        self.folders.pop(purpose, None)
+
     def kill_all(self) -> None:
         """SIGKILL to everything in the group at once, where the kernel can; frozen tasks of version 1 die at the thaw."""
         for purpose, folder in self.folders.items():
             if self.versions[purpose] == 2 and (folder / "cgroup.kill").exists():
-                (folder / "cgroup.kill").write_text("1")
+                try:
+                    (folder / "cgroup.kill").write_text("1")
+                except OSError:
+                    continue
                 return
 
     def limit(self, *, memory_bytes: int, pids_max: int, cpus: int) -> dict[str, str]:

@@ -77,6 +77,7 @@ class Sandbox:
         self._groups = cgroups.JobCgroups()
         self._process: subprocess.Popen[bytes] | None = None
         self._first_pid = 0
+        self._first_ticks = -1
         self._status_fd = -1
         self._applied: dict[str, str] = {}
         self._exit: Exit | None = None
@@ -135,6 +136,8 @@ class Sandbox:
                     preexec_fn=lambda: self._before_exec(workload.limits),
                 )
             self._first_pid = self._await_first_pid(self._status_fd)
+            first = processes.read_stat(self._first_pid)
+            self._first_ticks = first.started_ticks if first else -1
         self._applied |= _read_back(self._first_pid, as_root)
 
     def _before_exec(self, limits: Limits) -> None:
@@ -286,7 +289,9 @@ class Sandbox:
             return
         tree = self._tree()
         self._groups.kill_all()
-        processes.send([self._first_pid] if self._first_pid else [], signal.SIGKILL)
+        # Once the job has ended its number may be another process's already.
+        if processes.alive(self._first_pid, self._first_ticks):
+            processes.send([self._first_pid], signal.SIGKILL)
         self._process.kill()
         deadline = time.monotonic() + _KILL_TIMEOUT_S
         while tree and time.monotonic() < deadline:

@@ -24,7 +24,10 @@ def usage(tree: Sequence[processes.Stat], groups: JobCgroups) -> Usage:
 def freeze(tree: Tree, groups: JobCgroups) -> bool:
     """Ask for the freeze; True once every process stands still. Without groups the tree is read again to see that."""
     if "freeze" in groups.purposes:
-        return groups.freeze()
+        try:
+            return groups.freeze()
+        except OSError:
+            groups.give_up("freeze")  # somebody took the group away under us: signals are what is left
     processes.send([found.pid for found in tree() if found.state not in "Tt"], signal.SIGSTOP)
     return processes.all_stopped(tree())
 
@@ -32,6 +35,9 @@ def freeze(tree: Tree, groups: JobCgroups) -> bool:
 def thaw(tree: Tree, groups: JobCgroups) -> None:
     """Let the processes go on."""
     if "freeze" in groups.purposes:
-        groups.thaw()
-    else:
+        try:
+            groups.thaw()
+        except OSError:
+            groups.give_up("freeze")
+    if "freeze" not in groups.purposes:
         processes.send([found.pid for found in tree()], signal.SIGCONT)

@@ -19,6 +19,7 @@ import os
 import selectors
 import signal
 import socket
+import subprocess
 import time
 from typing import Any
 
@@ -46,6 +47,9 @@ WATCH_INTERVAL_S = 0.5
 POLL_INTERVAL_S = 0.2
 UNSTARTED_MAX_S = 120.0
 """A shim that is never told to start goes away by itself: its agent died in between."""
+EXIT_ROOM_BYTES = 16 << 10
+"""Kept free for exit.json: a job that fills the disk must not hide its own end."""
+EXIT_UNWRITTEN_MAX_S = 3600.0
 CLIENT_LINE_BYTES_MAX = 64 << 10
 READ_BYTES = 64 << 10
 RUNTIMES: dict[str, type[Sandbox] | type[PlainProcesses]] = {"sandbox": Sandbox, "process": PlainProcesses}
@@ -87,6 +91,8 @@ class Shim:
         self._cpu_percent = 0.0
         self._watched_at = 0.0
         self._lifeline = lifeline
+        self._room = folder.path / "exit.room"
+        self._room.write_bytes(bytes(EXIT_ROOM_BYTES))
         self._selector.register(listener, selectors.EVENT_READ, self._accept)
         if lifeline is not None:
             self._selector.register(lifeline, selectors.EVENT_READ, self._lifeline_closed)
@@ -94,8 +100,7 @@ class Shim:
     def run(self) -> None:
         """Mind the job until it has ended."""
         while self._exit is None:
-            for key, _ in self._selector.select(self._wait_s()):
-                key.data(key.fileobj)
+            self._turn(self._wait_s())
             if self._lease is not None:
                 self._advance(Tick())
                 self._watch()
@@ -103,6 +108,10 @@ class Shim:
             elif now() - self._born_at > UNSTARTED_MAX_S:
                 return
         self._say_last()
+
+    def _turn(self, wait_s: float) -> None:
+        for key, _ in self._selector.select(wait_s):
+            key.data(key.fileobj)
 
     # --- timers -----------------------------------------------------------------------------------------
 
@@ -166,7 +175,7 @@ class Shim:
         os.set_blocking(read_end, False)
         try:
             self._runtime.start(self._workload, write_end)
-        except (StartRefused, OSError) as error:
+        except (StartRefused, OSError, subprocess.SubprocessError) as error:
             os.close(write_end)
             said = b""
             with contextlib.suppress(BlockingIOError):
@@ -228,13 +237,38 @@ class Shim:
         self._log.close()
 
     def _end(self, how: dict[str, Any]) -> None:
-        self._exit = {**how, "log_end": self._log.end, "applied": self._runtime.applied()}
-        self._folder.write(self._folder.exit, self._exit)
+        self._exit = {
+            **how,
+            "log_end": self._log.end,
+            "dropped_bytes": self._log.dropped_bytes,
+            "applied": self._runtime.applied(),
+        }
+        self._leave_exit()
+
+    def _leave_exit(self) -> None:
+        """Write down how it ended. On a full disk: into the room that was kept for it; else wait for an agent to tell it to."""
+        assert self._exit is not None
+        self._room.unlink(missing_ok=True)
+        give_up_at = now() + EXIT_UNWRITTEN_MAX_S
+        while True:
+            try:
+                self._folder.write(self._folder.exit, self._exit)
+                return
+            except FileNotFoundError:
+                return  # the agent forgot this placement, folder and all
+            except OSError:
+                self._tell_all()
+                if self._clients or now() >= give_up_at:
+                    return  # the agent heard it
+            self._turn(1.0)
 
     # --- the agent --------------------------------------------------------------------------------------
 
     def _accept(self, listener: socket.socket) -> None:
-        client, _ = listener.accept()
+        try:
+            client, _ = listener.accept()
+        except OSError:  # it hung up before we looked; or there are too many of them
+            return
         client.setblocking(False)
         self._clients[client] = b""
         self._selector.register(client, selectors.EVENT_READ, self._hear)
@@ -250,7 +284,11 @@ class Shim:
             return
         *lines, self._clients[client] = buffer.split(b"\n")
         for line in lines:
-            self._obey(json.loads(line))
+            try:
+                self._obey(json.loads(line))
+            except (ValueError, KeyError, TypeError):
+                self._forget(client)  # not a word of ours, and no reason to end the job
+                return
             self._tell(client)
 
     def _obey(self, order: dict[str, Any]) -> None:
@@ -285,15 +323,19 @@ class Shim:
             "disk_bytes": self._disk.bytes_used,
             "processes": self._usage.processes,
             "log_end": self._log.end,
+            "dropped_bytes": self._log.dropped_bytes,
             "applied": self._runtime.applied(),
             "exit": self._exit,
         }
 
     def _tell(self, client: socket.socket) -> None:
         try:
-            client.send(json.dumps(self._status()).encode() + b"\n")
+            line = json.dumps(self._status()).encode() + b"\n"
+            if client.send(line) == len(line):
+                return
         except OSError:
-            self._forget(client)  # it does not read; it will connect again and ask
+            pass
+        self._forget(client)  # it does not read; it will connect again and ask
 
     def _tell_all(self) -> None:
         for client in list(self._clients):
