@@ -18,8 +18,10 @@ from gp4u_server.bookings.capacity import BookingCapacity
 from gp4u_server.bookings.control import BookingSweepLoop
 from gp4u_server.bookings.handlers import BookingHandlers
 from gp4u_server.bookings.service import BookingService
+from gp4u_server.catalyst.checkpoints.choosing import CheckpointChoices
 from gp4u_server.catalyst.checkpoints.service import CheckpointService
 from gp4u_server.catalyst.jobs.data_keys import DataKeys
+from gp4u_server.catalyst.failover.control import AskedStopsLoop, PlacingLoop
 from gp4u_server.catalyst.jobs.service import JobService
 from gp4u_server.catalyst.jobs.views import JobView, PlacementView
 from gp4u_server.catalyst.routing.service import Router
@@ -64,8 +66,11 @@ class BookingWorld(World):
             self.billing,
             self.statements,
             CheckpointService(self.jobs, store),
+            CheckpointChoices(self.jobs),
         )
         self.metering = MeteringLoop(database, self.billing, self.jobs)
+        self.stops = AskedStopsLoop(database, self.jobs)
+        self.placing = PlacingLoop(database, self.jobs, self.router)
         self.sweep = BookingSweepLoop(database, self.jobs, self.handlers)
         self.reports = 0
 
@@ -111,6 +116,11 @@ class BookingWorld(World):
         await self.claim(placement)
         await self.report(placement, ActualState.RUNNING)
         return await self.placement(job.id)
+
+    async def settle_loss(self, job_id: str) -> None:
+        """What the failover loop does with a job whose node was lost, before it places it again."""
+        async with self.database.transaction() as session:
+            assert await self.jobs.settle_loss(session, job_id)
 
     async def place(self, job_id: str) -> None:
         async with self.database.transaction() as session:

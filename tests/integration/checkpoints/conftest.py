@@ -24,6 +24,7 @@ from gp4u_server.adapters import objectstore_web
 from gp4u_server.adapters.objectstore import FolderObjectStore
 from gp4u_server.api.errors import install_error_documents
 from gp4u_server.catalyst.checkpoints import agent_endpoints, endpoints
+from gp4u_server.catalyst.checkpoints.choosing import CheckpointChoices
 from gp4u_server.catalyst.checkpoints.service import CheckpointService
 from gp4u_server.catalyst.jobs.data_keys import DataKeys
 from gp4u_server.catalyst.jobs.service import JobService
@@ -57,6 +58,7 @@ class World:
     database: Database
     jobs: JobService
     checkpoints: CheckpointService
+    choices: CheckpointChoices
     tokens: AgentTokens
     store: FolderObjectStore
 
@@ -65,6 +67,19 @@ class World:
         async with self.database.transaction() as session:
             wanted = JobSpec(command="true", checkpoint=CheckpointRule(path="ckpt"), **spec)
             return (await self.jobs.create(session, renter_id, wanted)).id
+
+    async def fork(
+        self, checkpoint_id: str, renter_id: str = "usr_renter", spec: JobSpec | None = None
+    ) -> str:
+        """A queued job that begins with a checkpoint, made as bookings make it."""
+        async with self.database.transaction() as session:
+            start = await self.choices.choose_start(session, renter_id, checkpoint_id)
+            wanted = spec or JobSpec(
+                command="true", checkpoint=CheckpointRule(path="ckpt"), start_from=checkpoint_id
+            )
+            job = await self.jobs.create(session, renter_id, wanted, start_from=start.id)
+            await self.choices.record_fork(session, job.id, start)
+            return job.id
 
     async def place(self, job_id: str, node_id: str) -> Placed:
         """The job's next placement, claimed by `node_id`."""
@@ -89,7 +104,10 @@ class World:
     async def lose(self, node_id: str) -> None:
         """The node's lease runs out."""
         async with self.database.transaction() as session:
-            await self.jobs.record_node_lost(session, node_id, 6.0)
+            lost = await self.jobs.record_node_lost(session, node_id, 6.0)
+        for job_id in lost:
+            async with self.database.transaction() as session:
+                assert await self.jobs.settle_loss(session, job_id)
 
     def agent(self, node_id: str) -> AgentHttp:
         """The HTTP client of a node's agent."""
@@ -129,10 +147,12 @@ async def world(database: Database, tmp_path: Path) -> AsyncIterator[World]:
     jobs = JobService(EventBus(PostgresOutbox()), DataKeys(bytes(32)), NoGateways())
     checkpoints = CheckpointService(jobs, store)
     tokens = AgentTokens(TokenSigner.of(Ed25519PrivateKey.generate()))
+    choices = CheckpointChoices(jobs)
+    world = World("", database, jobs, checkpoints, choices, tokens, store)
     app = FastAPI()
     app.state.provided = {
         Database: database, JobService: jobs, CheckpointService: checkpoints, AgentTokens: tokens,
-        FolderObjectStore: store,
+        FolderObjectStore: store, CheckpointChoices: choices,
     }  # fmt: skip
     app.dependency_overrides[current_user] = _named_user  # signing in has its own tests
     for router in (endpoints.router, agent_endpoints.router, objectstore_web.router):
@@ -140,8 +160,15 @@ async def world(database: Database, tmp_path: Path) -> AsyncIterator[World]:
     install_error_documents(app)
 
     @app.get("/api/v1/jobs/{job_id}")
-    async def read_job(job_id: str) -> dict[str, str]:
-        return {"id": job_id}  # all that the command under test needs of a job
+    async def read_job(job_id: str) -> dict[str, Any]:
+        async with database.transaction() as session:  # all that the command under test needs of a job
+            job = await jobs.get(session, job_id)
+        return {"id": job_id, "name": job.name, "spec": job.spec.model_dump(mode="json")}
+
+    @app.post("/api/v1/jobs", status_code=201)
+    async def submit_job(body: JobSpec) -> dict[str, Any]:
+        assert body.start_from is not None  # placing and paying have their own tests
+        return {"id": await world.fork(body.start_from, spec=body), "name": body.name}
 
     server = uvicorn.Server(
         uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", lifespan="off")
@@ -152,7 +179,8 @@ async def world(database: Database, tmp_path: Path) -> AsyncIterator[World]:
         assert asyncio.get_running_loop().time() < deadline
         await asyncio.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
-    yield World(f"http://127.0.0.1:{port}", database, jobs, checkpoints, tokens, store)
+    world.url = f"http://127.0.0.1:{port}"
+    yield world
     server.should_exit = True
     await running
 

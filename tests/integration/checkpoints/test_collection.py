@@ -313,6 +313,13 @@ async def test_h19_a_commit_voids_the_mark(world: World) -> None:
         await collect(world)
     assert saved in await visible(world, job_id)
     assert pack_key(job_id, old) in stored(world, job_id)
+    await node.save()
+    await node.save()
+    for _ in range(3):
+        await collect(world)
+    assert pack_key(job_id, old) in stored(world, job_id), (
+        "unnamed again, it has its whole grace period again"
+    )
 
 
 async def test_h19_a_collector_that_lost_its_claim_does_nothing(world: World) -> None:

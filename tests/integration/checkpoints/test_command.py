@@ -67,3 +67,55 @@ async def test_the_command_lists_verifies_and_reads_back(world: World, tmp_path:
     assert not (tmp_path / "broken").exists()
     code, output, _ = await gp4u(world, "verify", job_id, listed[1]["id"])
     assert (code, "is whole" in output) == (0, True)
+
+
+async def test_the_command_shows_compares_pins_and_forks(world: World, tmp_path: Path) -> None:
+    job_id = await world.create_job(name="origin")
+    engine = world.engine(await world.place(job_id, "node_a"), tmp_path / "a")
+    folder = tmp_path / "a" / "job" / "ckpt"
+    folder.mkdir()
+    content = bytearray(random.Random(1).randbytes(1_000_000))
+    (folder / "weights").write_bytes(content)
+    (folder / "same").write_bytes(b"same")
+    (folder / "old").write_bytes(b"old")
+    older = await engine.snapshot("interval", 1)
+    content[300_000] ^= 1
+    (folder / "weights").write_bytes(content)
+    (folder / "old").unlink()
+    (folder / "new").symlink_to("same")
+    newer = await engine.snapshot("interval", 2)
+    assert older is not None
+    assert newer is not None
+
+    code, output, _ = await gp4u(world, "show", job_id, "--json")
+    shown = json.loads(output)
+    assert (code, shown["id"]) == (0, newer.checkpoint_id)
+    assert [(each["path"], each["kind"], each["size"]) for each in shown["entries"]] == [
+        ("new", "symlink", 0), ("same", "file", 4), ("weights", "file", 1_000_000)
+    ]  # fmt: skip
+    code, output, _ = await gp4u(world, "diff", job_id, older.checkpoint_id, "--json")
+    told = json.loads(output)
+    assert [(each["path"], each["change"], each["changed_bytes"]) for each in told["differences"]] == [
+        ("new", "added", 0), ("old", "removed", 3), ("weights", "changed", 256 * 1024)
+    ]  # fmt: skip
+    assert told["changed_bytes"] == 256 * 1024 + 3
+    code, output, _ = await gp4u(world, "diff", job_id, newer.checkpoint_id)
+    assert (code, "Nothing differs" in output) == (0, True)
+
+    code, output, _ = await gp4u(world, "pin", job_id, older.checkpoint_id, "--json")
+    assert (code, json.loads(output)["pinned_at"] is None) == (0, False)
+    code, output, _ = await gp4u(world, "ls", job_id)
+    assert "(pinned)" in output
+    code, output, _ = await gp4u(world, "unpin", job_id, older.checkpoint_id, "--json")
+    assert (code, json.loads(output)["pinned_at"]) == (0, None)
+    code, _, errors = await gp4u(world, "pin", job_id, "ckpt_none")
+    assert code == 4
+
+    code, output, errors = await gp4u(world, "fork", job_id, older.checkpoint_id, "--name", "again", "-d")
+    assert (code, errors) == (0, "")
+    forked = output.strip()
+    async with world.database.transaction() as session:
+        job = await world.jobs.get(session, forked)
+    assert (job.name, job.spec.start_from, job.spec.command) == ("again", older.checkpoint_id, "true")
+    restored = await world.engine(await world.place(forked, "node_b"), tmp_path / "b").restore()
+    assert (restored.checkpoint_id, restored.step) == (older.checkpoint_id, 1)

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx2
@@ -20,10 +20,21 @@ import pytest
 from fastapi import FastAPI
 from gp4u_server.adapters import objectstore_web
 from gp4u_server.adapters.objectstore import FolderObjectStore, S3ObjectStore, check_key
+from gp4u_server.catalyst.checkpoints.collection import CheckpointCollection, CollectionTerms
+from gp4u_server.catalyst.checkpoints.control import DeletionLoop
 from gp4u_server.catalyst.checkpoints.ports import ObjectStore, SignedPut, StoreUnavailable
+from gp4u_server.catalyst.checkpoints.retention import KeepRule
+from gp4u_server.catalyst.jobs.data_keys import DataKeys
+from gp4u_server.catalyst.jobs.service import JobService
+from gp4u_server.foundation.events import EventBus
+from gp4u_server.foundation.outbox import PostgresOutbox
+from gp4u_server.kit.db import Database
 from gp4u_server.kit.errors import DomainError, Kind
+from sqlalchemy import text
 from starlette.requests import Request
 from starlette.responses import JSONResponse
+
+from tests.integration.checkpoints.conftest import NoGateways
 
 BUCKET = "gp4u-test"
 WEED = Path(sys.executable).parent / "weed"
@@ -213,6 +224,32 @@ async def test_an_address_expires(reached: Reached) -> None:
 async def test_a_missing_object_is_404(reached: Reached) -> None:
     url = await reached.store.sign_get(key_of(), expires_in_s=60)
     assert (await reached.client.get(url)).status_code == 404
+
+
+async def test_h19_what_was_decided_to_go_is_removed_and_removing_it_again_is_harmless(
+    reached: Reached, database: Database
+) -> None:
+    """The second removal meets nothing, or a put that arrived late; both end the same."""
+    keys = [key_of(), key_of()]
+    for key in keys:
+        await reached.put(await reached.store.sign_put(key, size_bytes=1, expires_in_s=60), b"x")
+    async with database.transaction() as session:
+        for key in keys:
+            await session.execute(
+                text(
+                    "INSERT INTO store_deletions (id, key, size_bytes, due_at) VALUES (:key, :key, 1, now())"
+                ),
+                {"key": key},
+            )
+    terms = CollectionTerms(KeepRule(1, 0), timedelta(days=1), timedelta(minutes=1), timedelta(0))
+    jobs = JobService(EventBus(PostgresOutbox()), DataKeys(bytes(32)), NoGateways())
+    loop = DeletionLoop(database, CheckpointCollection(jobs, reached.store, terms))
+    assert await loop.run_once() == 2
+    assert [await reached.store.size_of(key) for key in keys] == [None, None]
+    await reached.put(await reached.store.sign_put(keys[0], size_bytes=1, expires_in_s=60), b"x")
+    assert await loop.run_once() == 2
+    assert [await reached.store.size_of(key) for key in keys] == [None, None]
+    assert await loop.run_once() == 0
 
 
 @pytest.mark.parametrize("key", ["", "/a", "a/../b", "a//b", "../x", ".hidden", "a b", "a\n", "x" * 513])

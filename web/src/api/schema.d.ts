@@ -4,6 +4,110 @@
  */
 
 export interface paths {
+    "/api/v1/admin/failovers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Failovers
+         * @description The last week's failovers: measured phases with p50 and p99, and the newest ones.
+         */
+        get: operations["read_failovers"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/ledger/verification": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Books Verification
+         * @description The outcome of the last verification of the ledger.
+         */
+        get: operations["read_books_verification"];
+        put?: never;
+        /**
+         * Verify Books
+         * @description Read the whole ledger again: every balance, hash chain and invariant. 409 while another one runs.
+         */
+        post: operations["verify_books"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/nodes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List All Nodes
+         * @description Nodes of all owners, newest first.
+         */
+        get: operations["list_all_nodes"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/overview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Overview
+         * @description Nodes and jobs by state, the platform's processes, and what waits.
+         */
+        get: operations["read_overview"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/users": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Users
+         * @description Accounts, newest first.
+         */
+        get: operations["list_users"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/agent/checkpoints": {
         parameters: {
             query?: never;
@@ -53,7 +157,7 @@ export interface paths {
         };
         /**
          * Download Restore Point
-         * @description Addresses of a checkpoint of this placement's job.
+         * @description Addresses of a checkpoint of this placement's job, or of the one that it was forked from.
          */
         get: operations["download_restore_point"];
         put?: never;
@@ -399,7 +503,7 @@ export interface paths {
         };
         /**
          * List Bookings
-         * @description The caller's bookings, newest first.
+         * @description The caller's bookings, newest first. Each placement of a job has one of its own.
          */
         get: operations["list_bookings"];
         put?: never;
@@ -658,6 +762,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/jobs/{job_id}/checkpoints/{checkpoint_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Checkpoint
+         * @description One committed checkpoint.
+         */
+        get: operations["read_checkpoint"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/jobs/{job_id}/checkpoints/{checkpoint_id}/download": {
         parameters: {
             query?: never;
@@ -672,6 +796,46 @@ export interface paths {
          * @description Addresses and key to read a checkpoint back on your own machine. Only for the job's renter.
          */
         post: operations["download_checkpoint"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs/{job_id}/checkpoints/{checkpoint_id}/pin": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Pin Checkpoint
+         * @description Keep a checkpoint until it is unpinned, whatever the job's rule says and also after the job's end.
+         */
+        post: operations["pin_checkpoint"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs/{job_id}/checkpoints/{checkpoint_id}/unpin": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Unpin Checkpoint
+         * @description Let the job's rule decide about a checkpoint again.
+         */
+        post: operations["unpin_checkpoint"];
         delete?: never;
         options?: never;
         head?: never;
@@ -919,6 +1083,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Sessions
+         * @description Where the caller is signed in, newest first. Needs a signed-in person.
+         */
+        get: operations["list_sessions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sessions/{session_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * End Session
+         * @description Sign out there: none of its tokens opens anything any more. The caller's own session may be ended too.
+         */
+        delete: operations["end_session"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/uploads": {
         parameters: {
             query?: never;
@@ -992,7 +1196,7 @@ export interface paths {
          * Top Up
          * @description Pay money in through the configured provider (`sandbox` in the demo: no real money moves).
          *
-         *     402 `payment_declined`; 503 `payment_unavailable`: the attempt is kept and finished once, later.
+         *     Without a key each request is a payment of its own. 402 `payment_declined`, for the same key again too; 503 `payment_unavailable`: the attempt is kept and finished once, later.
          */
         post: operations["top_up"];
         delete?: never;
@@ -1057,6 +1261,112 @@ export interface components {
             /** Url */
             url: string;
         };
+        /** AdminNodeOut */
+        AdminNodeOut: {
+            /**
+             * Enrolled At
+             * Format: date-time
+             */
+            enrolled_at: string;
+            /**
+             * Findings
+             * @description why a pending node is not verified yet
+             */
+            findings: string[];
+            /** Gpu Models */
+            gpu_models: string[];
+            /** Gpus */
+            gpus: number;
+            /** Gpus In Use */
+            gpus_in_use: number;
+            /** Id */
+            id: string;
+            /** Last Seen At */
+            last_seen_at: string | null;
+            /** Liveness */
+            liveness: string;
+            /** Losses */
+            losses: number;
+            /** Name */
+            name: string;
+            /**
+             * Online S
+             * @description seconds seen online: the size of the sample
+             */
+            online_s: number;
+            /** Owner Email */
+            owner_email: string;
+            /** Owner Id */
+            owner_id: string;
+            /** Region */
+            region: string;
+            /**
+             * Reliability
+             * @description probability of surviving 24 h, Bayesian mean
+             */
+            reliability: number;
+            /** Simulated */
+            simulated: boolean;
+            /** Status */
+            status: string;
+        };
+        /** AdminOverviewOut */
+        AdminOverviewOut: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            backlog: components["schemas"]["BacklogOut"];
+            /** Gateways */
+            gateways: components["schemas"]["GatewayOut"][];
+            /** Gpus In Use */
+            gpus_in_use: number;
+            /** Gpus Total */
+            gpus_total: number;
+            /**
+             * Jobs Ended 24H
+             * @description by state, of the jobs submitted in the last 24 hours
+             */
+            jobs_ended_24h: {
+                [key: string]: number;
+            };
+            /**
+             * Jobs Open
+             * @description by state
+             */
+            jobs_open: {
+                [key: string]: number;
+            };
+            /**
+             * Nodes
+             * @description verified nodes by liveness, and `pending`
+             */
+            nodes: {
+                [key: string]: number;
+            };
+            /**
+             * Processes
+             * @description as far as this database hears of them
+             */
+            processes: components["schemas"]["ProcessOut"][];
+        };
+        /** AdminUserOut */
+        AdminUserOut: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Email */
+            email: string;
+            /** Id */
+            id: string;
+            /** Name */
+            name: string;
+            /** Roles */
+            roles: string[];
+        };
         /** AgentDownloadOut */
         AgentDownloadOut: {
             /** Epoch */
@@ -1067,6 +1377,7 @@ export interface components {
             manifest_blake3: string;
             /** Manifest Url */
             manifest_url: string;
+            origin?: components["schemas"]["OriginOut"] | null;
             /** Packs */
             packs: {
                 [key: string]: string;
@@ -1156,6 +1467,18 @@ export interface components {
             /** Scopes */
             scopes: components["schemas"]["Scope"][];
         };
+        /** BacklogOut */
+        BacklogOut: {
+            /** Outbox Oldest At */
+            outbox_oldest_at: string | null;
+            /**
+             * Outbox Waiting
+             * @description messages that the controller has not relayed yet
+             */
+            outbox_waiting: number;
+            /** Tasks Given Up 24H */
+            tasks_given_up_24h: number;
+        };
         /**
          * BookingIn
          * @description A chosen offer, and the job to run on it.
@@ -1164,6 +1487,11 @@ export interface components {
             job: components["schemas"]["JobSpec"];
             /** Offer Id */
             offer_id: string;
+            /**
+             * Rate Per Hour Micros Max
+             * @description the rate that the renter was shown, for all GPUs together: 409 `offer_taken` when it has risen. Unlike the job's budget it binds this booking only, not those that replace it.
+             */
+            rate_per_hour_micros_max?: number | null;
         };
         /** BookingOut */
         BookingOut: {
@@ -1212,6 +1540,43 @@ export interface components {
          * @enum {string}
          */
         BookingState: "held" | "active" | "ended";
+        /** BooksProblemOut */
+        BooksProblemOut: {
+            /** Check */
+            check: string;
+            /** Detail */
+            detail: string;
+            /** Row */
+            row: string;
+        };
+        /**
+         * BooksVerificationOut
+         * @description The outcome of reading the whole ledger again.
+         */
+        BooksVerificationOut: {
+            /** Accounts */
+            accounts: number;
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Entries */
+            entries: number;
+            /** Ok */
+            ok: boolean;
+            /**
+             * Problems
+             * @description the first 100
+             */
+            problems: components["schemas"]["BooksProblemOut"][];
+            /** Problems Count */
+            problems_count: number;
+            /** Took Ms */
+            took_ms: number;
+            /** Transfers */
+            transfers: number;
+        };
         /**
          * Budget
          * @description Ceilings that the renter sets. The job is never placed above the rate, and stops gracefully at the total.
@@ -1253,6 +1618,11 @@ export interface components {
             rate_per_hour_micros: number;
             /** Region */
             region: string;
+            /**
+             * Setback Micros
+             * @description what it weighs that runs of this job failed on this node lately
+             */
+            setback_micros?: number | null;
         };
         /**
          * CheckpointDownloadOut
@@ -1306,6 +1676,11 @@ export interface components {
             job_id: string;
             /** Node Name */
             node_name: string;
+            /**
+             * Pinned At
+             * @description since when it is kept whatever the rule says
+             */
+            pinned_at?: string | null;
             /** Seq */
             seq: number;
             /**
@@ -1337,6 +1712,8 @@ export interface components {
              * @default 60
              */
             every_s: number;
+            /** @description which ones are kept; null: as the platform does */
+            keep?: components["schemas"]["KeepRule"] | null;
             /**
              * Path
              * @description folder, relative to the job's own
@@ -1576,13 +1953,91 @@ export interface components {
          * @description Entries of a job's timeline.
          * @enum {string}
          */
-        EventKind: "queued" | "matched" | "waiting" | "starting" | "restoring" | "running" | "checkpoint" | "node_suspect" | "node_back" | "node_lost" | "failed_over" | "resumed" | "retrying" | "stopping" | "stopped" | "done" | "failed" | "refunded";
+        EventKind: "queued" | "matched" | "waiting" | "starting" | "restoring" | "running" | "checkpoint" | "node_suspect" | "node_back" | "node_lost" | "moving" | "failed_over" | "resumed" | "retrying" | "stopping" | "stopped" | "done" | "failed" | "refunded";
         /** FacetValueOut */
         FacetValueOut: {
             /** Count */
             count: number;
             /** Value */
             value: string;
+        };
+        /** FailoverOut */
+        FailoverOut: {
+            /** Epoch */
+            epoch: number;
+            /** Job Id */
+            job_id: string;
+            /** Job Name */
+            job_name: string;
+            /** Node Id */
+            node_id: string;
+            /**
+             * Node Name
+             * @description where the job went on
+             */
+            node_name: string;
+            /** Placement Id */
+            placement_id: string;
+            /**
+             * Recovery Ms
+             * @description detect_ms, decide_ms, restore_ms, start_ms, recovery_ms
+             */
+            recovery_ms: {
+                [key: string]: number;
+            };
+            /**
+             * Resumed At
+             * Format: date-time
+             */
+            resumed_at: string;
+        };
+        /**
+         * FailoverRule
+         * @description The renter's policy for moves. A job that has not run yet has nothing to move: it is placed like a new one.
+         */
+        FailoverRule: {
+            /**
+             * Deadline S
+             * @description seconds after its submission at which it is stopped gracefully, running or waiting
+             */
+            deadline_s?: number | null;
+            /**
+             * Moves Max
+             * @description moves it may make; the loss after the last one ends it
+             */
+            moves_max?: number | null;
+            /** @default move */
+            on_node_loss: components["schemas"]["OnNodeLoss"];
+            /**
+             * Per Hour Micros Max
+             * @description ceiling for the rate of a replacement, beside the budget's own
+             */
+            per_hour_micros_max?: number | null;
+            /**
+             * Same Region Only
+             * @description replacements only in the region it ran in last
+             * @default false
+             */
+            same_region_only: boolean;
+        };
+        /** FailoversOut */
+        FailoversOut: {
+            /**
+             * Measured
+             * @description how many failovers the figures are of: the newest 500 at most
+             */
+            measured: number;
+            /** Newest */
+            newest: components["schemas"]["FailoverOut"][];
+            /** Phases */
+            phases: {
+                [key: string]: components["schemas"]["SpreadOut"];
+            };
+            /**
+             * Since
+             * Format: date-time
+             */
+            since: string;
         };
         /**
          * FenceIn
@@ -1606,6 +2061,24 @@ export interface components {
             field: string;
             /** Message */
             message: string;
+        };
+        /** GatewayOut */
+        GatewayOut: {
+            /** Address */
+            address: string;
+            /** Id */
+            id: string;
+            /**
+             * Renewed At
+             * Format: date-time
+             * @description a gateway renews every 2 s
+             */
+            renewed_at: string;
+            /**
+             * Started At
+             * Format: date-time
+             */
+            started_at: string;
         };
         /** GpuModelOut */
         GpuModelOut: {
@@ -1723,6 +2196,7 @@ export interface components {
             environment?: {
                 [key: string]: string;
             };
+            failover?: components["schemas"]["FailoverRule"];
             /**
              * Name
              * @description shown in lists; lower case letters, digits, . _ -
@@ -1732,6 +2206,11 @@ export interface components {
             /** @default catalyst */
             protection: components["schemas"]["Protection"];
             resources?: components["schemas"]["Resources"];
+            /**
+             * Start From
+             * @description a checkpoint of another job of yours to begin with
+             */
+            start_from?: string | null;
             /**
              * Upload Id
              * @description the folder sent with the job (see POST /uploads)
@@ -1773,6 +2252,27 @@ export interface components {
             name: string;
             /** Node Id */
             node_id: string;
+        };
+        /**
+         * KeepRule
+         * @description Which checkpoints of a job are kept. What is left out is the platform's choice; a pinned one always stays.
+         */
+        KeepRule: {
+            /**
+             * Hourly
+             * @description the newest of each of this many hours that have one
+             */
+            hourly?: number | null;
+            /**
+             * Last
+             * @description the newest ones
+             */
+            last?: number | null;
+        };
+        /** LastVerificationOut */
+        LastVerificationOut: {
+            /** @description null when none is remembered; kept for 30 days */
+            last: components["schemas"]["BooksVerificationOut"] | null;
         };
         /**
          * Liveness
@@ -2023,12 +2523,70 @@ export interface components {
          * @enum {string}
          */
         OfferState: "listed" | "paused" | "withdrawn";
+        /**
+         * OnNodeLoss
+         * @description What becomes of a protected job whose node is lost or taken out of service.
+         * @enum {string}
+         */
+        OnNodeLoss: "move" | "wait" | "stop";
         /** OpenedOut */
         OpenedOut: {
             /** Seq */
             seq: number;
             /** Upload Id */
             upload_id: string;
+        };
+        /**
+         * OpenSessionOut
+         * @description One place where the caller is signed in.
+         */
+        OpenSessionOut: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /**
+             * Current
+             * @description the session that asks
+             */
+            current: boolean;
+            /**
+             * Device
+             * @description as it named itself, e.g. "Firefox on Linux" or "gp4u/0.1.0"
+             */
+            device: string;
+            /**
+             * Expires At
+             * Format: date-time
+             */
+            expires_at: string;
+            /** Id */
+            id: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "browser" | "program";
+            /**
+             * Last Used At
+             * Format: date-time
+             * @description to about ten minutes
+             */
+            last_used_at: string;
+        };
+        /**
+         * OriginOut
+         * @description The job that a fork begins with. Its key is handed out only until the fork has a checkpoint of its own.
+         */
+        OriginOut: {
+            /**
+             * Data Key
+             * @description base64, 32 bytes
+             */
+            data_key: string;
+            /** Job Id */
+            job_id: string;
         };
         /** PackAddressesOut */
         PackAddressesOut: {
@@ -2063,6 +2621,26 @@ export interface components {
             placement_id: string;
             /** Upload Id */
             upload_id: string;
+        };
+        /** Page[AdminNodeOut] */
+        Page_AdminNodeOut_: {
+            /** Items */
+            items: components["schemas"]["AdminNodeOut"][];
+            /**
+             * Next Cursor
+             * @description Pass as `cursor` to get the next page; null on the last page.
+             */
+            next_cursor?: string | null;
+        };
+        /** Page[AdminUserOut] */
+        Page_AdminUserOut_: {
+            /** Items */
+            items: components["schemas"]["AdminUserOut"][];
+            /**
+             * Next Cursor
+             * @description Pass as `cursor` to get the next page; null on the last page.
+             */
+            next_cursor?: string | null;
         };
         /** Page[ApiKeyOut] */
         Page_ApiKeyOut_: {
@@ -2118,6 +2696,16 @@ export interface components {
         Page_OfferOut_: {
             /** Items */
             items: components["schemas"]["OfferOut"][];
+            /**
+             * Next Cursor
+             * @description Pass as `cursor` to get the next page; null on the last page.
+             */
+            next_cursor?: string | null;
+        };
+        /** Page[OpenSessionOut] */
+        Page_OpenSessionOut_: {
+            /** Items */
+            items: components["schemas"]["OpenSessionOut"][];
             /**
              * Next Cursor
              * @description Pass as `cursor` to get the next page; null on the last page.
@@ -2233,6 +2821,24 @@ export interface components {
         } & {
             [key: string]: unknown;
         };
+        /** ProcessOut */
+        ProcessOut: {
+            /**
+             * Connections
+             * @description open connections to the database, of all its processes
+             */
+            connections: number;
+            /**
+             * Last Active At
+             * @description the newest change of state of one of them
+             */
+            last_active_at: string | null;
+            /**
+             * Name
+             * @description api, gateway, controller, worker …
+             */
+            name: string;
+        };
         /** ProgressOut */
         ProgressOut: {
             /** Metrics */
@@ -2286,7 +2892,10 @@ export interface components {
         };
         /**
          * ReceiptOut
-         * @description A bill that both sides can recompute: intervals × rate = charged; charged = owner + platform.
+         * @description A bill that both sides can recompute.
+         *
+         *     The billed lines' microseconds are `billed_us`; `billed_us` × rate, rounded half to even, is `charged_micros` −
+         *     `refunded_micros` + `unpaid_micros`; and `owner_micros` is its share of charged − refunded, by largest remainder.
          */
         ReceiptOut: {
             /**
@@ -2298,6 +2907,8 @@ export interface components {
             booking_id: string;
             /** Charged Micros */
             charged_micros: number;
+            /** Currency */
+            currency: string;
             /** Final */
             final: boolean;
             /** Job Id */
@@ -2306,12 +2917,19 @@ export interface components {
             lines: components["schemas"]["ReceiptLineOut"][];
             /** Owner Micros */
             owner_micros: number;
+            /** Owner Share Percent */
+            owner_share_percent: number;
             /** Platform Micros */
             platform_micros: number;
             /** Rate Per Hour Micros */
             rate_per_hour_micros: number;
             /** Refunded Micros */
             refunded_micros: number;
+            /**
+             * Unpaid Micros
+             * @description owed and not covered by the wallet or the job's budget; written off when the bill is final
+             */
+            unpaid_micros: number;
         };
         /** RefreshIn */
         RefreshIn: {
@@ -2401,6 +3019,11 @@ export interface components {
             id: string;
             /** Manifest Blake3 */
             manifest_blake3: string;
+            /**
+             * Origin Job Id
+             * @description whose it is, when the job was forked from it
+             */
+            origin_job_id?: string | null;
             /** Seq */
             seq: number;
             /** Step */
@@ -2444,6 +3067,18 @@ export interface components {
             email: string;
             /** Password */
             password: string;
+        };
+        /** SpreadOut */
+        SpreadOut: {
+            /** Max */
+            max: number;
+            /**
+             * P50
+             * @description milliseconds, nearest rank
+             */
+            p50: number;
+            /** P99 */
+            p99: number;
         };
         /**
          * TokensOut
@@ -2565,6 +3200,244 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    read_failovers: {
+        parameters: {
+            query?: {
+                newest?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FailoversOut"];
+                };
+            };
+            /** @description The request can never work as it is */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_books_verification: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LastVerificationOut"];
+                };
+            };
+            /** @description The request can never work as it is */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    verify_books: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BooksVerificationOut"];
+                };
+            };
+            /** @description The request can never work as it is */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_all_nodes: {
+        parameters: {
+            query?: {
+                cursor?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_AdminNodeOut_"];
+                };
+            };
+            /** @description The request can never work as it is */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_overview: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminOverviewOut"];
+                };
+            };
+            /** @description The request can never work as it is */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_users: {
+        parameters: {
+            query?: {
+                cursor?: string | null;
+                /** @description exactly this address */
+                email?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_AdminUserOut_"];
+                };
+            };
+            /** @description The request can never work as it is */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_restore_points: {
         parameters: {
             query: {
@@ -3402,7 +4275,11 @@ export interface operations {
         parameters: {
             query?: {
                 cursor?: string | null;
+                /** @description only those of this job */
+                job_id?: string | null;
                 limit?: number;
+                /** @description any of these states */
+                state?: components["schemas"]["BookingState"][] | null;
             };
             header?: never;
             path?: never;
@@ -4043,6 +4920,47 @@ export interface operations {
             };
         };
     };
+    read_checkpoint: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                checkpoint_id: string;
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CheckpointOut"];
+                };
+            };
+            /** @description The request can never work as it is */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     download_checkpoint: {
         parameters: {
             query?: never;
@@ -4062,6 +4980,88 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["CheckpointDownloadOut"];
+                };
+            };
+            /** @description The request can never work as it is */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    pin_checkpoint: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                checkpoint_id: string;
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CheckpointOut"];
+                };
+            };
+            /** @description The request can never work as it is */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    unpin_checkpoint: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                checkpoint_id: string;
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CheckpointOut"];
                 };
             };
             /** @description The request can never work as it is */
@@ -4469,7 +5469,10 @@ export interface operations {
     list_offer: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description Any string that is new for a new request. The same key and body give the same answer for 24 h. */
+                "Idempotency-Key"?: string | null;
+            };
             path?: never;
             cookie?: never;
         };
@@ -4650,6 +5653,85 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["PlatformOut"];
                 };
+            };
+            /** @description The request can never work as it is */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_sessions: {
+        parameters: {
+            query?: {
+                cursor?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_OpenSessionOut_"];
+                };
+            };
+            /** @description The request can never work as it is */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    end_session: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                session_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description The request can never work as it is */
             422: {

@@ -35,7 +35,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "stop": ("gp4u.commands.jobs:stop", "Stop a job after a final checkpoint"),
     "why": ("gp4u.commands.jobs:why", "Explain why a job runs where it runs"),
     "jobs": ("gp4u.commands.jobs:jobs", "The same verbs, grouped: jobs ls, show, logs, stop, why"),
-    "checkpoints": ("gp4u.commands.checkpoints:checkpoints", "List, verify and download a job's checkpoints"),
+    "checkpoints": (
+        "gp4u.commands.checkpoints:checkpoints",
+        "Show, compare, verify, download, pin and fork a job's checkpoints",
+    ),
     "wallet": ("gp4u.commands.wallet:wallet", "Show the balance, top up, list entries and receipts"),
     "earnings": ("gp4u.commands.wallet:earnings", "Show what your nodes earned"),
     "nodes": ("gp4u.commands.nodes:nodes", "List your nodes and enrol new ones"),

@@ -132,6 +132,25 @@ class FailoverRule(Strict):
     )
 
 
+class FailoverRule(Strict):
+    """The renter's policy for moves. A job that has not run yet has nothing to move: it is placed like a new one."""
+
+    on_node_loss: OnNodeLoss = OnNodeLoss.MOVE
+    moves_max: int | None = Field(
+        default=None, ge=0, le=1000, description="moves it may make; the loss after the last one ends it"
+    )
+    per_hour_micros_max: int | None = Field(
+        default=None, ge=1, le=10**12, description="ceiling for the rate of a replacement, beside the budget's own"
+    )
+    same_region_only: bool = Field(default=False, description="replacements only in the region it ran in last")
+    deadline_s: int | None = Field(
+        default=None,
+        ge=60,
+        le=31_536_000,
+        description="seconds after its submission at which it is stopped gracefully, running or waiting",
+    )
+
+
 class JobSpec(Strict):
     """A job as the API takes it."""
 
@@ -144,6 +163,9 @@ class JobSpec(Strict):
     )
     upload_id: str | None = Field(
         default=None, description="the folder sent with the job (see POST /uploads)"
+    )
+    start_from: str | None = Field(
+        default=None, max_length=64, description="a checkpoint of another job of yours to begin with"
     )
     resources: Resources = Field(default_factory=Resources)
     checkpoint: CheckpointRule = Field(default_factory=CheckpointRule)

@@ -28,6 +28,8 @@ from gp4u_server.billing.types import BillingTerms
 from gp4u_server.bookings.capacity import BookingCapacity
 from gp4u_server.bookings.handlers import BookingHandlers
 from gp4u_server.bookings.service import BookingService
+from gp4u_server.catalyst.checkpoints.choosing import CheckpointChoices
+from gp4u_server.catalyst.checkpoints.collection import CheckpointCollection, CollectionTerms
 from gp4u_server.catalyst.checkpoints.ports import ObjectStore
 from gp4u_server.catalyst.checkpoints.service import CheckpointService, StoredFootprint
 from gp4u_server.catalyst.failover.handlers import CapacityHandlers
@@ -165,12 +167,19 @@ def _bookings(platform: Platform, clock: Clock) -> None:
     market, billing = platform.get(MarketService), platform.get(BillingService)
     jobs = platform.get(JobService)
     checkpoints = CheckpointService(jobs, platform.provided[ObjectStore])
+    choices = CheckpointChoices(jobs)
     router = Router(market, jobs, BookingCapacity(market, billing), clock, StoredFootprint())
     handlers = BookingHandlers(market, billing, jobs)
     platform.provide(router)
     platform.provide(handlers)
-    platform.provide(BookingService(jobs, router, market, billing, platform.get(Statements), checkpoints))
+    platform.provide(
+        BookingService(jobs, router, market, billing, platform.get(Statements), checkpoints, choices)
+    )
     platform.provide(checkpoints)
+    platform.provide(choices)
+    platform.provide(
+        CheckpointCollection(jobs, platform.provided[ObjectStore], CollectionTerms.of(platform.settings))
+    )
     handlers.subscribe(platform.get(EventBus))
     CapacityHandlers(jobs).subscribe(platform.get(EventBus))
 

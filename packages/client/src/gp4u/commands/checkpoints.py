@@ -1,19 +1,21 @@
-"""Checkpoints of a job: list them, verify every byte of one, read one back. Decrypted here, on the renter's machine."""
+"""Checkpoints of a job: list, show, compare, verify, read back, pin, fork. Decrypted here, on the renter's machine."""
 
-import base64
 import time
-from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 from gp4u_protocol.checkpoint.errors import Damaged
-from gp4u_protocol.checkpoint.manifest import Manifest, open_manifest
-from gp4u_protocol.checkpoint.reading import RangeRead, Staging, plan_reads
-from gp4u_protocol.checkpoint.sealing import JobKeys, Opener
+from gp4u_protocol.checkpoint.manifest import Manifest
+from gp4u_protocol.checkpoint.reading import Staging
+from gp4u_protocol.checkpoint.sealing import Opener
+from gp4u_protocol.job_file import JobFile, JobFileInvalid, read_job_file
+from gp4u_protocol.job_spec import JobSpec
 
-from gp4u.api import ApiClient, ApiError
-from gp4u.commands.jobs import find_job
+from gp4u.api import ApiClient
+from gp4u.checkpoint_source import Source, differences
+from gp4u.commands.jobs import exit_for, find_job, watch
 from gp4u.output import (
     FAILED,
     NOT_FOUND,
@@ -27,57 +29,13 @@ from gp4u.output import (
     size,
     table,
 )
-
-ADDRESS_EXPIRED = 403
-ADDRESSES_REFRESHED_MAX = 100
-
-
-class Source:
-    """One checkpoint as the API hands it out: addresses and key. Asks for fresh addresses when they run out."""
-
-    def __init__(self, api: ApiClient, job_id: str, checkpoint_id: str) -> None:
-        self._api = api
-        self._path = f"/jobs/{job_id}/checkpoints/{checkpoint_id}/download"
-        self._download: dict[str, Any] = api.post(self._path)
-        self.keys = JobKeys.derive(job_id, base64.b64decode(self._download["data_key"]))
-
-    def manifest(self) -> Manifest:
-        """The manifest, verified. Raises Damaged."""
-        row = self._download
-        content = self._get(
-            f"manifest {row['epoch']}/{row['seq']}", lambda: self._download["manifest_url"], None
-        )
-        return open_manifest(
-            content, self.keys, epoch=row["epoch"], seq=row["seq"], blake3_hex=row["manifest_blake3"]
-        )
-
-    def ranges(self, manifest: Manifest) -> Iterator[tuple[RangeRead, bytes]]:
-        """Every range the files need, with its stored bytes, not yet verified. Raises Damaged for a missing pack."""
-        for read in plan_reads(manifest):
-            pack = read.pack_id.hex()
-            if pack not in self._download["packs"]:
-                raise Damaged(f"pack {pack}", "is not listed with its checkpoint")
-            url = lambda pack=pack: self._download["packs"][pack]  # noqa: E731
-            yield read, self._get(f"pack {pack}", url, read)
-
-    def _get(self, where: str, url: Callable[[], str], read: RangeRead | None) -> bytes:
-        for _ in range(ADDRESSES_REFRESHED_MAX):
-            try:
-                if read is None:
-                    return self._api.get_bytes(url())
-                return self._api.get_bytes(url(), read.start, read.end)
-            except ApiError as error:
-                if error.status in (404, 416):
-                    raise Damaged(where, "is missing or too short") from error
-                if error.status != ADDRESS_EXPIRED:
-                    raise
-            self._download = self._api.post(self._path)
-        raise Damaged(where, "cannot be read: its address is refused again and again")
+from gp4u.packing import FolderTooLarge
+from gp4u.submission import submit, upload_folder
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def checkpoints() -> None:
-    """List, verify and download a job's checkpoints. JOB is an id, a name, or `last`."""
+    """List, show, compare, verify, download, pin and fork a job's checkpoints. JOB is an id, a name, or `last`."""
 
 
 @checkpoints.command("ls")
@@ -97,7 +55,9 @@ def list_checkpoints(job: str, limit: int, as_json: bool) -> None:
             item["id"],
             f"{item['epoch']}/{item['seq']}",
             "-" if item["step"] is None else item["step"],
-            item["trigger"] + (" (damaged)" if item["damaged_at"] else ""),
+            item["trigger"]
+            + (" (damaged)" if item["damaged_at"] else "")
+            + (" (pinned)" if item["pinned_at"] else ""),
             item["files"],
             size(item["size_bytes"]),
             size(item["stored_bytes"]),
@@ -108,6 +68,150 @@ def list_checkpoints(job: str, limit: int, as_json: bool) -> None:
     ]
     columns = ("CHECKPOINT", "EPOCH/SEQ", "STEP", "TRIGGER", "FILES", "SIZE", "NEW", "NODE", "SAVED")
     table(columns, rows, empty="No checkpoint was saved yet.", right=frozenset({2, 4, 5, 6}))
+
+
+@checkpoints.command()
+@click.argument("job")
+@click.argument("checkpoint", required=False)
+@json_option
+def show(job: str, checkpoint: str | None, as_json: bool) -> None:
+    """Show what a checkpoint (the newest without CHECKPOINT) holds: every file with size, mode and time."""
+    with client() as api:
+        job_id = find_job(api, job)["id"]
+        checkpoint_id = checkpoint or _newest(api, job_id)
+        row = api.get(f"/jobs/{job_id}/checkpoints/{checkpoint_id}")
+        manifest = _manifest(api, job_id, checkpoint_id)
+    entries: list[dict[str, Any]] = [
+        {
+            "path": entry.path,
+            "kind": entry.kind.value,
+            "size": entry.size,
+            "mode": f"{entry.mode:03o}",
+            "modified_at": datetime.fromtimestamp(entry.mtime_ns / 1e9, UTC).isoformat(),
+            "target": entry.target,
+        }
+        for entry in manifest.entries
+    ]
+    if as_json:
+        print_json({**row, "entries": entries})
+        return
+    step = "" if row["step"] is None else f", step {row['step']}"
+    console.print(
+        f"{row['id']}  epoch {row['epoch']}, number {row['seq']}{step}, {row['trigger']}, saved {ago(row['committed_at'])} "
+        f"on {row['node_name']}"
+        + (", pinned" if row["pinned_at"] else "")
+        + (", damaged when last read by a node" if row["damaged_at"] else "")
+    )
+    rows = [
+        [
+            each["path"] + {"directory": "/", "symlink": f" -> {each['target']}"}.get(each["kind"], ""),
+            size(each["size"]) if each["kind"] == "file" else "",
+            each["mode"],
+            ago(each["modified_at"]),
+        ]
+        for each in entries
+    ]
+    table(("PATH", "SIZE", "MODE", "MODIFIED"), rows, empty="It holds nothing.", right=frozenset({1, 2}))
+
+
+@checkpoints.command()
+@click.argument("job")
+@click.argument("older")
+@click.argument("newer", required=False)
+@json_option
+def diff(job: str, older: str, newer: str | None, as_json: bool) -> None:
+    """Say which files differ between two checkpoints (NEWER: the newest), and in how many bytes."""
+    with client() as api:
+        job_id = find_job(api, job)["id"]
+        newer_id = newer or _newest(api, job_id)
+        found = differences(_manifest(api, job_id, older), _manifest(api, job_id, newer_id))
+    changed_bytes = sum(each.changed_bytes for each in found)
+    if as_json:
+        print_json(
+            {
+                "job_id": job_id, "older": older, "newer": newer_id, "changed_bytes": changed_bytes,
+                "differences": [
+                    {
+                        "path": each.path, "change": each.change.value, "size_before": each.size_before,
+                        "size_after": each.size_after, "changed_bytes": each.changed_bytes,
+                    }
+                    for each in found
+                ],
+            }
+        )  # fmt: skip
+        return
+    rows = [
+        [
+            each.change.value,
+            each.path,
+            "-" if each.size_before is None else size(each.size_before),
+            "-" if each.size_after is None else size(each.size_after),
+            size(each.changed_bytes),
+        ]
+        for each in found
+    ]
+    columns = ("CHANGE", "PATH", "BEFORE", "AFTER", "CHANGED")
+    table(columns, rows, empty="Nothing differs but times.", right=frozenset({2, 3, 4}))
+    if found:
+        console.print(f"{len(found)} differ, {size(changed_bytes)} changed")
+
+
+@checkpoints.command()
+@click.argument("job")
+@click.argument("checkpoint")
+@json_option
+def pin(job: str, checkpoint: str, as_json: bool) -> None:
+    """Keep a checkpoint whatever the job's rule says, also after the job's end."""
+    _choose(job, checkpoint, "pin", f"{checkpoint} is kept until you unpin it.", as_json=as_json)
+
+
+@checkpoints.command()
+@click.argument("job")
+@click.argument("checkpoint")
+@json_option
+def unpin(job: str, checkpoint: str, as_json: bool) -> None:
+    """Let the job's rule decide about a checkpoint again."""
+    _choose(job, checkpoint, "unpin", f"{checkpoint} is kept as the job's rule says.", as_json=as_json)
+
+
+@checkpoints.command()
+@click.argument("job")
+@click.argument("checkpoint", required=False)
+@click.option(
+    "--file",
+    "job_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Job file of the new job; without it, it runs what JOB ran.",
+)
+@click.option("--name", help="Name of the new job.")
+@click.option("-d", "--detach", is_flag=True, help="Return once the job is accepted.")
+@json_option
+def fork(
+    job: str, checkpoint: str | None, job_file: Path | None, name: str | None, detach: bool, as_json: bool
+) -> None:
+    """Start a new job from a checkpoint (the newest without CHECKPOINT) of JOB. JOB itself goes on or stays ended.
+
+    The new job has its own key and its own checkpoints; the checkpoint it starts from is kept until it has one.
+    """
+    read = _read(job_file) if job_file else None
+    with client() as api:
+        origin = find_job(api, job)
+        checkpoint_id = checkpoint or _newest(api, origin["id"])
+        spec = read.spec if read else JobSpec.model_validate(origin["spec"])
+        changes: dict[str, Any] = {"start_from": checkpoint_id}
+        if name:
+            changes["name"] = name
+        if read is not None and read.files is not None:
+            try:
+                changes["upload_id"] = upload_folder(api, read.files)
+            except FolderTooLarge as error:
+                fail(str(error), USAGE)
+        new = submit(api, spec.model_copy(update=changes))
+        if as_json or detach:
+            print_json(new) if as_json else console.print(new["id"])
+            return
+        console.print(f"{new['name']}  {new['id']}  from {checkpoint_id}", style="bold")
+        exit_for(watch(api, new["id"]))
 
 
 @checkpoints.command()
@@ -197,6 +301,29 @@ def get(job: str, checkpoint: str | None, output: Path, as_json: bool) -> None:
         )  # fmt: skip
         return
     console.print(f"{manifest.files} files, {size(manifest.size_bytes)}, from {checkpoint_id} into {output}")
+
+
+def _read(path: Path) -> JobFile:
+    try:
+        return read_job_file(path)
+    except JobFileInvalid as error:
+        fail("The job file is not valid:\n" + "\n".join(f"  {mistake}" for mistake in error.mistakes), USAGE)
+
+
+def _choose(job: str, checkpoint: str, verb: str, sentence: str, *, as_json: bool) -> None:
+    with client() as api:
+        row = api.post(f"/jobs/{find_job(api, job)['id']}/checkpoints/{checkpoint}/{verb}")
+    if as_json:
+        print_json(row)
+    else:
+        console.print(sentence)
+
+
+def _manifest(api: ApiClient, job_id: str, checkpoint_id: str) -> Manifest:
+    try:
+        return Source(api, job_id, checkpoint_id).manifest()
+    except Damaged as damage:
+        fail(f"{checkpoint_id} is damaged: {damage}", FAILED)
 
 
 def _newest(api: ApiClient, job_id: str) -> str:

@@ -46,6 +46,9 @@ from gp4u.submission import send, submit
 @click.option("--max-total", help="Stop gracefully at this cost.")
 @click.option("--no-protection", is_flag=True, help="Do not move the job when its node dies.")
 @click.option("--offer", help="Run on this offer instead of letting the router choose.")
+@click.option(
+    "--from", "start_from", metavar="CHECKPOINT", help="Begin with a checkpoint of another job of yours."
+)
 @click.option("-d", "--detach", is_flag=True, help="Return once the job is accepted.")
 @click.option("--dry-run", is_flag=True, help="Check the job and print what would be sent.")
 @json_option
@@ -62,6 +65,7 @@ def run(
     max_total: str | None,
     no_protection: bool,
     offer: str | None,
+    start_from: str | None,
     detach: bool,
     dry_run: bool,
     as_json: bool,
@@ -97,6 +101,8 @@ def run(
     }
     if name:
         changes["name"] = name
+    if start_from:
+        changes["start_from"] = start_from
     if environment:
         changes["environment"] = {**job_file.spec.environment, **dict(_pair(item) for item in environment)}
     if no_protection:

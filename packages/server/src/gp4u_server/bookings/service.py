@@ -13,6 +13,7 @@ from gp4u_server.bookings import repository
 from gp4u_server.bookings.decisions import cheapest_rate
 from gp4u_server.bookings.errors import BookingNotFound, OfferTaken
 from gp4u_server.bookings.types import BookingState, BookingView
+from gp4u_server.catalyst.checkpoints.choosing import CheckpointChoices
 from gp4u_server.catalyst.checkpoints.service import CheckpointService
 from gp4u_server.catalyst.jobs.service import JobService
 from gp4u_server.catalyst.jobs.views import JobView
@@ -34,6 +35,7 @@ class BookingService:
     billing: BillingService
     statements: Statements
     checkpoints: CheckpointService
+    choices: CheckpointChoices
 
     async def submit_job(
         self, session: AsyncSession, renter_id: str, spec: JobSpec, offer_id: str | None = None
@@ -41,9 +43,12 @@ class BookingService:
         """Create a job and place it, all or nothing. Without `offer_id` a job for which nothing is free waits.
 
         Raises InsufficientFunds when the wallet does not cover the first hold at the cheapest offer that would fit,
-        UnknownModel, UploadNotFound for a folder that is not this renter's, and with `offer_id` OfferNotFound,
+        UnknownModel, UploadNotFound or CheckpointNotFound for what is not this renter's, and with `offer_id` OfferNotFound,
         OfferTaken, RequirementsNotMet.
         """
+        start = None
+        if spec.start_from is not None:  # locks a job, so it comes before everything that locks money
+            start = await self.choices.choose_start(session, renter_id, spec.start_from)
         if spec.upload_id is not None:
             await self.checkpoints.require_job_upload(session, renter_id, spec.upload_id)
         if offer_id is not None:
@@ -53,7 +58,11 @@ class BookingService:
         await self.billing.require_funds(
             session, renter_id, LOWEST_RATE_MICROS if rate is None else rate, spec.budget.total_micros_max
         )
-        job = await self.jobs.create(session, renter_id, spec, offer_id)
+        job = await self.jobs.create(
+            session, renter_id, spec, offer_id, start_from=None if start is None else start.id
+        )
+        if start is not None:
+            await self.choices.record_fork(session, job.id, start)
         await self.router.place(session, job.id)
         return await self.jobs.get(session, job.id)
 

@@ -3,6 +3,7 @@
 No transaction is open while the store is asked or an address is signed.
 """
 
+import base64
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
@@ -19,6 +20,7 @@ from gp4u_server.catalyst.checkpoints.schemas import (
     FenceIn,
     ManifestIn,
     OpenedOut,
+    OriginOut,
     PackAddressesOut,
     PackAddressOut,
     PacksIn,
@@ -111,6 +113,7 @@ async def commit_checkpoint(
 async def list_restore_points(fence: QueryFence, checkpoints: Checkpoints, database: Db) -> RestorePointsOut:
     """What the placement may start from, by (epoch, seq), newest first."""
     async with database.transaction() as session:
+        job_id = (await checkpoints.pass_fence(session, fence)).job_id
         points = await checkpoints.restore_points(session, fence)
     return RestorePointsOut(
         items=[
@@ -120,6 +123,7 @@ async def list_restore_points(fence: QueryFence, checkpoints: Checkpoints, datab
                 seq=point.seq,
                 manifest_blake3=point.manifest_blake3,
                 step=point.step,
+                origin_job_id=point.job_id if point.job_id != job_id else None,
             )
             for point in points
         ]
@@ -130,10 +134,9 @@ async def list_restore_points(fence: QueryFence, checkpoints: Checkpoints, datab
 async def download_restore_point(
     checkpoint_id: str, fence: QueryFence, checkpoints: Checkpoints, database: Db
 ) -> AgentDownloadOut:
-    """Addresses of a checkpoint of this placement's job."""
+    """Addresses of a checkpoint of this placement's job, or of the one that it was forked from."""
     async with database.transaction() as session:
-        placement = await checkpoints.pass_fence(session, fence)
-        found = await checkpoints.get(session, placement.job_id, checkpoint_id)
+        found, origin_key = await checkpoints.restore_point(session, fence, checkpoint_id)
     download = await checkpoints.sign_download(found)
     return AgentDownloadOut(
         id=found.id,
@@ -142,6 +145,9 @@ async def download_restore_point(
         manifest_url=download.manifest_url,
         manifest_blake3=found.manifest_blake3,
         packs=download.pack_urls,
+        origin=None
+        if origin_key is None
+        else OriginOut(job_id=found.job_id, data_key=base64.b64encode(origin_key).decode()),
     )
 
 

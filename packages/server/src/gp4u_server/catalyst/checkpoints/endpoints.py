@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Query
 
 from gp4u_server.accounts.types import Principal
 from gp4u_server.accounts.web import CurrentUser
+from gp4u_server.catalyst.checkpoints.choosing import CheckpointChoices
 from gp4u_server.catalyst.checkpoints.schemas import (
     CheckpointDownloadOut,
     CheckpointOut,
@@ -25,6 +26,7 @@ router = APIRouter(tags=["checkpoints"])
 
 Checkpoints = Annotated[CheckpointService, Depends(provided(CheckpointService))]
 Jobs = Annotated[JobService, Depends(provided(JobService))]
+Choices = Annotated[CheckpointChoices, Depends(provided(CheckpointChoices))]
 Db = Annotated[Database, Depends(provided(Database))]
 
 
@@ -74,6 +76,31 @@ async def list_checkpoints(
     )
 
 
+@router.get("/jobs/{job_id}/checkpoints/{checkpoint_id}")
+async def read_checkpoint(
+    job_id: str, checkpoint_id: str, user: CurrentUser, session: Session, checkpoints: Checkpoints, jobs: Jobs
+) -> CheckpointOut:
+    """One committed checkpoint."""
+    await _own(session, jobs, user, job_id, admins=True)
+    return _out(await checkpoints.get(session, job_id, checkpoint_id))
+
+
+@router.post("/jobs/{job_id}/checkpoints/{checkpoint_id}/pin")
+async def pin_checkpoint(
+    job_id: str, checkpoint_id: str, user: CurrentUser, session: Session, choices: Choices
+) -> CheckpointOut:
+    """Keep a checkpoint until it is unpinned, whatever the job's rule says and also after the job's end."""
+    return _out(await choices.pin(session, user.user_id, job_id, checkpoint_id))
+
+
+@router.post("/jobs/{job_id}/checkpoints/{checkpoint_id}/unpin")
+async def unpin_checkpoint(
+    job_id: str, checkpoint_id: str, user: CurrentUser, session: Session, choices: Choices
+) -> CheckpointOut:
+    """Let the job's rule decide about a checkpoint again."""
+    return _out(await choices.unpin(session, user.user_id, job_id, checkpoint_id))
+
+
 @router.post("/jobs/{job_id}/checkpoints/{checkpoint_id}/download")
 async def download_checkpoint(
     job_id: str,
@@ -121,4 +148,5 @@ def _out(view: CheckpointView) -> CheckpointOut:
         trigger=view.trigger,
         node_name=view.node_name,
         damaged_at=view.damaged_at,
+        pinned_at=view.pinned_at,
     )

@@ -36,3 +36,10 @@ class PacksUnknown(DomainError):
 
     code: ClassVar[str] = "packs_unknown"
     kind: ClassVar[Kind] = Kind.INVALID
+
+
+class TooManyPinned(DomainError):
+    """The job has as many pinned checkpoints as it may have."""
+
+    code: ClassVar[str] = "too_many_pinned"
+    kind: ClassVar[Kind] = Kind.CONFLICT

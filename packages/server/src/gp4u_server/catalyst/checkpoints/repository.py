@@ -5,7 +5,14 @@ from collections.abc import Sequence
 from sqlalchemy import func, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from gp4u_server.catalyst.checkpoints.models import Checkpoint, CheckpointPack, JobUpload, OpenUpload, PackRow
+from gp4u_server.catalyst.checkpoints.models import (
+    Checkpoint,
+    CheckpointPack,
+    Fork,
+    JobUpload,
+    OpenUpload,
+    PackRow,
+)
 from gp4u_server.catalyst.checkpoints.types import Announced
 
 
@@ -69,6 +76,29 @@ async def find(session: AsyncSession, job_id: str, checkpoint_id: str) -> Checkp
     """One checkpoint of one job."""
     statement = select(Checkpoint).where(Checkpoint.id == checkpoint_id, Checkpoint.job_id == job_id)
     return (await session.scalars(statement)).one_or_none()
+
+
+async def find_anywhere(session: AsyncSession, checkpoint_id: str) -> Checkpoint | None:
+    """One checkpoint, whoever's."""
+    return await session.get(Checkpoint, checkpoint_id, populate_existing=True)
+
+
+async def find_origin(session: AsyncSession, job_id: str) -> Checkpoint | None:
+    """The checkpoint that a job was forked from, unless it was released."""
+    statement = (
+        select(Checkpoint)
+        .join(Fork, (Fork.checkpoint_id == Checkpoint.id) & (Fork.origin_job_id == Checkpoint.job_id))
+        .where(Fork.job_id == job_id, Fork.released_at.is_(None))
+    )
+    return (await session.scalars(statement)).one_or_none()
+
+
+async def count_pinned(session: AsyncSession, job_id: str) -> int:
+    """How many checkpoints of a job are pinned."""
+    counted = await session.scalar(
+        select(func.count()).where(Checkpoint.job_id == job_id, Checkpoint.pinned_at.is_not(None))
+    )
+    return counted or 0
 
 
 async def find_numbered(session: AsyncSession, job_id: str, epoch: int, seq: int) -> Checkpoint | None:

@@ -27,6 +27,9 @@ class CheckpointOut(Strict):
     damaged_at: datetime | None = Field(
         default=None, description="when a node first failed to verify it; an older one was used then"
     )
+    pinned_at: datetime | None = Field(
+        default=None, description="since when it is kept whatever the rule says"
+    )
 
 
 class CheckpointDownloadOut(Strict):
@@ -125,10 +128,20 @@ class RestorePointOut(Strict):
     seq: int
     manifest_blake3: str
     step: int | None
+    origin_job_id: str | None = Field(
+        default=None, description="whose it is, when the job was forked from it"
+    )
 
 
 class RestorePointsOut(Strict):
     items: list[RestorePointOut] = Field(description="by (epoch, seq), newest first")
+
+
+class OriginOut(Strict):
+    """The job that a fork begins with. Its key is handed out only until the fork has a checkpoint of its own."""
+
+    job_id: str
+    data_key: str = Field(description="base64, 32 bytes")
 
 
 class AgentDownloadOut(Strict):
@@ -138,6 +151,7 @@ class AgentDownloadOut(Strict):
     manifest_url: str
     manifest_blake3: str
     packs: dict[str, str]
+    origin: OriginOut | None = None
 
 
 class DamageIn(FenceIn):

@@ -47,6 +47,12 @@ class Jobs(Protocol):
 
     async def live_on_node(self, session: AsyncSession, node_id: str) -> list[LeasedPlacement]: ...
 
+    async def get(self, session: AsyncSession, job_id: str) -> JobView: ...
+
+    async def lock_job(self, session: AsyncSession, job_id: str) -> None: ...
+
+    async def data_key(self, session: AsyncSession, job_id: str) -> bytes: ...
+
     async def record_checkpoint(
         self,
         session: AsyncSession,
@@ -194,7 +200,7 @@ class CheckpointService:
         if there is not None:
             if there.manifest_blake3 != commit.blake3:
                 raise CheckpointConflict("Another checkpoint has this number already.")
-            return _view(there)
+            return view_of(there)
         opened = await repository.get_upload(session, upload.id)
         assert opened is not None
         if opened.finished_at is not None:
@@ -250,25 +256,38 @@ class CheckpointService:
             trigger=checkpoint.trigger,
             ms=max(0, round(took.total_seconds() * 1000)),
         )
-        return _view(checkpoint)
+        return view_of(checkpoint)
 
     # --- reading -----------------------------------------------------------------------------------------
 
     async def restore_points(self, session: AsyncSession, fence: Fence) -> list[CheckpointView]:
-        """What the placement may start from, by (epoch, seq), newest first."""
+        """What the placement may start from, by (epoch, seq), newest first; what its job was forked from comes last."""
         placement = await self.pass_fence(session, fence)
-        return await self.newest(session, placement.job_id, RESTORE_POINTS_MAX)
+        own = await self.newest(session, placement.job_id, RESTORE_POINTS_MAX)
+        origin = await origin_of(session, placement.job_id)
+        return own if origin is None else [*own, origin]
+
+    async def restore_point(
+        self, session: AsyncSession, fence: Fence, checkpoint_id: str
+    ) -> tuple[CheckpointView, bytes | None]:
+        """One restore point with its packs, and its job's data key when that is another job. Raises CheckpointNotFound."""
+        placement = await self.pass_fence(session, fence)
+        origin = await origin_of(session, placement.job_id)
+        if origin is None or origin.id != checkpoint_id:
+            return await self.get(session, placement.job_id, checkpoint_id), None
+        found = await self.get(session, origin.job_id, checkpoint_id)
+        return found, await self.jobs.data_key(session, origin.job_id)
 
     async def newest(
         self, session: AsyncSession, job_id: str, limit: int, before: tuple[int, int] | None = None
     ) -> list[CheckpointView]:
         """Checkpoints of a job by (epoch, seq), newest first, older than `before`."""
-        return [_view(row) for row in await repository.newest(session, job_id, limit, before)]
+        return [view_of(row) for row in await repository.newest(session, job_id, limit, before)]
 
     async def get(self, session: AsyncSession, job_id: str, checkpoint_id: str) -> CheckpointView:
         """One checkpoint with its packs. Raises CheckpointNotFound."""
         row = await self._row(session, job_id, checkpoint_id)
-        return _view(row, await repository.pack_ids_of(session, row.id))
+        return view_of(row, await repository.pack_ids_of(session, row.id))
 
     async def sign_download(self, checkpoint: CheckpointView) -> Download:
         """Addresses of everything `checkpoint` (from `get`) consists of."""
@@ -378,11 +397,17 @@ def upload_key(renter_id: str, upload_id: str) -> str:
     return f"uploads/{renter_id}/{upload_id}"
 
 
+async def origin_of(session: AsyncSession, job_id: str) -> CheckpointView | None:
+    """What a job was forked from, as long as it has no checkpoint of its own."""
+    row = await repository.find_origin(session, job_id)
+    return None if row is None else view_of(row)
+
+
 def _opened(row: OpenUpload) -> OpenedUpload:
     return OpenedUpload(row.id, row.job_id, row.epoch, row.seq)
 
 
-def _view(row: Checkpoint, pack_ids: tuple[str, ...] = ()) -> CheckpointView:
+def view_of(row: Checkpoint, pack_ids: tuple[str, ...] = ()) -> CheckpointView:
     return CheckpointView(
         id=row.id,
         job_id=row.job_id,
@@ -399,5 +424,6 @@ def _view(row: Checkpoint, pack_ids: tuple[str, ...] = ()) -> CheckpointView:
         trigger=row.trigger,
         committed_at=row.committed_at,
         damaged_at=row.damaged_at,
+        pinned_at=row.pinned_at,
         pack_ids=pack_ids,
     )

@@ -57,6 +57,7 @@ class CheckpointView:
     trigger: str
     committed_at: datetime
     damaged_at: datetime | None
+    pinned_at: datetime | None = None
     pack_ids: tuple[str, ...] = ()
 
 
