@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import click
+from gp4u import config
 from gp4u.api import ApiClient
-from gp4u.config import DEFAULT_URL, Credentials
+from gp4u.config import Credentials
 from gp4u.output import json_option, print_json, table, translated
 
 from gp4u_server.demo.failover import FailoverStory, StoryFailed
@@ -16,13 +17,13 @@ from gp4u_server.demo.roster import PASSWORD
 
 
 def _address(given: str | None, data: Path) -> str:
-    """--url, GP4U_URL, what runs on the data folder, or the default address, in this order."""
+    """--url, GP4U_URL, what runs on the data folder, or the marketplace of the last `gp4u login`, in this order."""
     if given or os.environ.get("GP4U_URL"):
         return (given or os.environ["GP4U_URL"]).rstrip("/")
     try:
         return str(json.loads((data / "run" / "status.json").read_text())["address"])
     except (OSError, ValueError, KeyError):
-        return DEFAULT_URL
+        return config.load().url
 
 
 def sign_in(url: str, who: str = "renter") -> ApiClient:

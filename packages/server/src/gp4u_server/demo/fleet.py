@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from gp4u.api import ApiClient, ApiError
 from gp4u.config import Credentials
@@ -34,6 +34,17 @@ log = logging.getLogger("gp4u.demo")
 JOINS_AT_ONCE = 2
 TRIES_MAX = 60
 TRY_AGAIN_S = 0.5
+
+
+def address_for_agents(public_url: str) -> str:
+    """The marketplace as the demo's agents call it. Their proxies know the way, so the name is only a name.
+
+    HTTP clients leave out the brackets of an IPv6 address in what they ask a proxy for, and are refused.
+    """
+    parts = urlsplit(public_url)
+    if parts.hostname is None or ":" not in parts.hostname:
+        return public_url
+    return urlunsplit(parts._replace(netloc=f"localhost:{parts.port or 80}"))
 
 
 @dataclass
@@ -61,7 +72,7 @@ class Fleet:
                 node,
                 state,
                 self.data / "logs" / f"agent-{node.name}.log",
-                self.settings.public_url,
+                address_for_agents(self.settings.public_url),
                 proxy,
                 int(lifeline) if lifeline else None,
                 environment,

@@ -6,9 +6,24 @@ from threading import Lock
 
 from alembic import command
 from alembic.config import Config
+from alembic.script.revision import ResolutionError
+from alembic.util import CommandError
+from sqlalchemy.exc import DBAPIError
 
 _ONE_AT_A_TIME = Lock()  # alembic keeps its context in module globals
 _PACKAGE = Path(__file__).parent.parent
+
+
+class Failed(Exception):
+    """A migration was refused by the database; the message is the database's own."""
+
+
+class DatabaseIsNewer(Failed):
+    """The database is at a revision that this program does not know."""
+
+    def __init__(self, revision: str) -> None:
+        super().__init__(f"the database is at revision {revision}, which this program does not know")
+        self.revision = revision
 
 
 def configuration(database_url: str) -> Config:
@@ -21,11 +36,21 @@ def configuration(database_url: str) -> Config:
 
 
 def upgrade(database_url: str, revision: str = "head") -> None:
-    """Migrate `database_url` to `revision`. Two callers at once wait for each other."""
+    """Migrate `database_url` to `revision`. Two callers at once wait for each other.
+
+    Raises DatabaseIsNewer, or Failed when the database refuses a step, which then changed nothing.
+    """
     config = configuration(database_url)
     config.attributes["without_models"] = True  # migrations describe themselves
     with _ONE_AT_A_TIME:
-        command.upgrade(config, revision)
+        try:
+            command.upgrade(config, revision)
+        except CommandError as error:
+            if isinstance(error.__cause__, ResolutionError):
+                raise DatabaseIsNewer(str(error.__cause__.argument)) from error
+            raise
+        except DBAPIError as error:
+            raise Failed(str(error.orig).strip().splitlines()[0]) from error
 
 
 def check(database_url: str) -> None:

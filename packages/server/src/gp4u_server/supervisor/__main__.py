@@ -30,6 +30,10 @@ def main() -> None:
         except UpFailed as error:
             progress.failed(str(error), error.exit_code)
             sys.exit(error.exit_code)
+        except Exception as error:
+            # A fault of ours. Its story goes into the log; who waits in front is told the end of it.
+            progress.failed(f"The supervisor failed: {type(error).__name__}: {error}", 1)
+            raise
 
 
 main()

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,22 +30,42 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON f
 
 @click.command()
 @data_option
-def down(data: Path) -> None:
+@json_option
+def down(data: Path, as_json: bool) -> None:
     """Stop what `gp4u up` started on this data folder. Jobs keep their last checkpoint."""
     folder = DataFolder(Path(data).resolve())
-    if not folder.is_locked():
-        click.echo(f"Nothing runs on {folder.root}.")
-        return
-    pid = int(folder.read_status()["pid"])
-    os.kill(pid, signal.SIGTERM)
+    ran = folder.is_locked()
+    if ran:
+        _stop(folder)
+    if as_json:
+        click.echo(json.dumps({"stopped": ran, "data": str(folder.root)}))
+    elif ran:
+        click.echo("Stopped.")
+    else:
+        click.echo(f"Nothing runs on {folder.root}. If it was started with another --data, name that one.")
+
+
+def _stop(folder: DataFolder) -> None:
     deadline = time.monotonic() + STOP_TIMEOUT_S
+    asked: int | None = None
     while folder.is_locked():
+        pid = folder.supervisor_pid()
+        if pid is not None and pid != asked:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+            asked = pid
         if time.monotonic() > deadline:
-            os.kill(pid, signal.SIGKILL)  # the kernel takes its children down with it
+            if pid is None:
+                raise click.ClickException(f"Whoever holds {folder.root} did not say who it is, and goes on.")
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)  # the kernel takes its children down with it
             click.echo("It did not stop in time and was killed. Nothing that was saved is lost.", err=True)
-            break
+            return
         time.sleep(0.05)
-    click.echo("Stopped.")
+
+
+# What is true of a supervisor that has the folder and has not written anything yet.
+_STARTING: dict[str, Any] = {"address": None, "demo": None, "ready": False, "ready_s": None, "processes": []}
 
 
 @click.command()
@@ -57,9 +78,20 @@ def status(data: Path, as_json: bool) -> None:
         if as_json:
             click.echo(json.dumps({"running": False, "data": str(folder.root)}))
         else:
-            click.echo(f"Nothing runs on {folder.root}. Start it with `gp4u up`.")
+            click.echo(
+                f"Nothing runs on {folder.root}. Start it with `gp4u up`, or name another folder with --data."
+            )
         sys.exit(NOTHING_RUNS)
-    document = {"running": True, **folder.read_status()}
+    written = folder.read_status()
+    if written.get("pid") != folder.supervisor_pid():
+        written = {}  # of the one before: this one has only begun
+    document = {
+        "running": True,
+        **_STARTING,
+        "pid": folder.supervisor_pid(),
+        "data": str(folder.root),
+        **written,
+    }
     healthy = document["ready"] and all(part["state"] == "running" for part in document["processes"])
     if as_json:
         click.echo(json.dumps(document, indent=2))
@@ -72,7 +104,7 @@ def _print_status(document: dict[str, Any]) -> None:
     console = Console(highlight=False)
     state = "ready" if document["ready"] else "starting or stopping"
     console.print(
-        f"GP4U at {document['address']}: {state} (process {document['pid']}, data {document['data']})"
+        f"GP4U{' at ' + document['address'] if document['address'] else ''}: {state} (process {document['pid']}, data {document['data']})"
     )
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("PROCESS", "STATE", "PID", "RESTARTS", "LOG"):

@@ -1,6 +1,7 @@
 """Why `gp4u up` refuses or gives up. Each message is one paragraph that says what to do; `exit_code` is documented.
 
-1 it could not start · 2 the options do not go together · 5 taken: the port, or the folder by another supervisor
+1 it could not start · 2 the options do not go together · 5 taken: the port, or the folder by another supervisor ·
+130 interrupted
 """
 
 
@@ -8,6 +9,12 @@ class UpFailed(Exception):
     """Something needed did not start."""
 
     exit_code = 1
+
+
+class Interrupted(UpFailed):
+    """Somebody asked for the end before everything ran: Ctrl-C, or `gp4u down`."""
+
+    exit_code = 130
 
 
 class FolderUnusable(UpFailed):

@@ -145,26 +145,47 @@ class DataFolder:
         """Replace the folder's description."""
         write_json(self.marker, marker)
 
-    def lock(self) -> int:
-        """Take the folder for this process until it ends, however it ends. Raises AlreadyRunning."""
+    def make(self) -> None:
+        """Make the folder, and the one in it that locks and notes need. Raises FolderUnusable."""
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.run.mkdir(mode=0o700, exist_ok=True)
+            # A folder may exist and still take nothing: read-only, or full to the last byte.
+            probe = self.run / f".probe.{os.getpid()}"
+            probe.write_bytes(b"1")
+            probe.unlink()
         except OSError as error:
             raise _unusable(self.root, error) from error
+
+    def lock(self) -> int:
+        """Take the folder for this process until it ends, however it ends. Raises AlreadyRunning."""
+        self.make()
         descriptor = os.open(self.run / "supervisor.lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
+            holder = self.supervisor_pid()
             status = self.read_status()
-            where = f" at {status['address']}" if status.get("address") else ""
-            pid = f" (process {status['pid']})" if status.get("pid") else ""
+            where = (
+                f" at {status['address']}" if status.get("pid") == holder and status.get("address") else ""
+            )
+            pid = f" (process {holder})" if holder else ""
             raise AlreadyRunning(
                 f"GP4U is already running on {self.root}{where}{pid}. `gp4u status` shows it, `gp4u down` stops it; "
                 "for a second one choose another --data and --port."
             ) from None
+        # In the lock itself, so that nobody ever takes the process of an earlier start for the holder.
+        os.pwrite(descriptor, f"{os.getpid():<20}".encode(), 0)
         return descriptor
+
+    def supervisor_pid(self) -> int | None:
+        """The process that took the lock last; None before it has said so. Ask `is_locked` whether it lives."""
+        try:
+            # Empty: a supervisor of an earlier version, which wrote it only into its status.
+            return int((self.run / "supervisor.lock").read_text() or self.read_status()["pid"])
+        except (OSError, ValueError, KeyError):
+            return None
 
     def is_locked(self) -> bool:
         """Whether a supervisor holds this folder now."""

@@ -1,10 +1,14 @@
 """What a start tells the person who waits: lines while it works, one panel at the end. Or JSON for a program."""
 
 import json
+import os
+import shlex
+import shutil
 import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO, Any, Protocol
 
 from rich.console import Console
@@ -55,7 +59,10 @@ class TerminalProgress:
 
     def ready(self, summary: dict[str, Any]) -> None:
         self._done()
-        self.console.print(panel(summary, detached=self.detached))
+        self.console.print(panel(summary))
+        # Not in the panel: a command that is broken into two lines between frames cannot be copied.
+        for line in commands_to_try(summary, detached=self.detached):
+            self.console.print(line, soft_wrap=True, markup=False)
 
     def stopping(self) -> None:
         self._done(quietly=True)
@@ -120,7 +127,7 @@ class PipeProgress:
             self.pipe.flush()
 
 
-def panel(summary: dict[str, Any], *, detached: bool) -> Panel:
+def panel(summary: dict[str, Any]) -> Panel:
     """The one panel at the end of a start."""
     rows = Table.grid(padding=(0, 2))
     rows.add_column(style="dim", no_wrap=True)
@@ -133,11 +140,39 @@ def panel(summary: dict[str, Any], *, detached: bool) -> Panel:
         rows.add_row(
             "", Text("The demo fleet is simulated: real agents and jobs, invented GPUs.", style="yellow")
         )
-        login = f"gp4u login {summary['address']} --email {DEMO_ACCOUNTS[0]} --password {DEMO_PASSWORD}"
-        rows.add_row("Try", f"{login}\ngp4u search 'vram_gb>=24 sort:price'\ngp4u demo failover")
-    else:
-        rows.add_row("Try", "register in the web app, then `gp4u agent join` on a machine with GPUs")
     rows.add_row("Data", f"{summary['data']}   (delete it to start anew)")
-    rows.add_row("Stop", "gp4u down" if detached else "Ctrl-C")
     title = f"GP4U is ready in {summary['ready_s']:.1f} s"
     return Panel(rows, title=title, title_align="left", border_style="green", expand=False)
+
+
+def commands_to_try(summary: dict[str, Any], *, detached: bool) -> list[str]:
+    """What to type next, as it works in the folder where this was typed."""
+    gp4u, data = how_to_call(summary["data"])
+    if summary["demo"]:
+        who = f"--email {DEMO_ACCOUNTS[0]} --password {DEMO_PASSWORD}"
+        lines = [
+            "Try:",
+            f"  {gp4u} login {summary['address']} {who}",
+            f"  {gp4u} search 'vram_gb>=24 sort:price'",
+            f"  {gp4u} demo{data} failover",
+        ]
+    else:
+        lines = [
+            "Next: an account for yourself, and rights over this marketplace.",
+            f"  {gp4u} register {summary['address']} --email YOU@EXAMPLE.ORG --owner",
+            f"  {gp4u} admin{data} grant YOU@EXAMPLE.ORG admin",
+            f"  {gp4u} nodes enrol --region REGION      prints what to type on a machine with GPUs",
+        ]
+    return [*lines, f"Stop: {gp4u} down{data}" if detached else "Stop: Ctrl-C"]
+
+
+def how_to_call(data: str) -> tuple[str, str]:
+    """The word that calls this very `gp4u` here, and the option for a data folder that is not the usual one."""
+    ours = Path(sys.executable).with_name("gp4u")
+    on_path = shutil.which("gp4u")
+    if on_path is not None and Path(on_path).resolve() == ours.resolve():
+        program = "gp4u"
+    else:
+        program = shlex.quote(str(ours.relative_to(Path.cwd()) if ours.is_relative_to(Path.cwd()) else ours))
+    usual = Path(os.environ.get("GP4U_DATA", ".gp4u")).resolve()
+    return program, "" if Path(data) == usual else f" --data {shlex.quote(data)}"

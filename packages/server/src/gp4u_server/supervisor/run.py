@@ -7,16 +7,14 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-
-import psycopg
-import redis
+from importlib.metadata import version
 
 from gp4u_server import migrations
 from gp4u_server.embedded import postgres, valkey
 from gp4u_server.embedded.program import ServerFailed, free_port
-from gp4u_server.supervisor import plan
+from gp4u_server.supervisor import outside, plan
 from gp4u_server.supervisor.child import Child, Part
-from gp4u_server.supervisor.errors import UpFailed
+from gp4u_server.supervisor.errors import FolderUnusable, Interrupted, UpFailed
 from gp4u_server.supervisor.folder import DataFolder, write_json
 from gp4u_server.supervisor.progress import Progress
 
@@ -59,11 +57,13 @@ class Supervisor:
                 starting.cancel()
                 with suppress(asyncio.CancelledError, UpFailed, ServerFailed):
                     await starting
+                raise Interrupted("It was stopped before everything ran. What was saved is kept.")
             stopping.cancel()
         except ServerFailed as error:
             raise UpFailed(str(error)) from error
         finally:
-            self.progress.stopping()
+            if self._children:
+                self.progress.stopping()
             await self._stop_all(lifeline_write)
             os.close(lifeline_read)
 
@@ -74,10 +74,13 @@ class Supervisor:
         marker = folder.read_marker()
         options.check(demo_data=bool(marker.get("demo")))
         plan.check_port(options.host, options.port)
+        if outside.names_a_store(os.environ):
+            self.progress.step("Connect to the object store of S3_BUCKET")
+            await outside.try_store(os.environ)
         database_url = await self._database()
         redis_url = await self._cache()
         self.progress.step("Bring the database's tables up to date")
-        await asyncio.to_thread(migrations.upgrade, database_url)
+        await asyncio.to_thread(self._migrate, database_url)
         if options.demo and not marker.get("demo"):
             # Written before the first account exists: from now on this folder never serves a public address.
             folder.write_marker({**marker, "demo": True})
@@ -106,11 +109,25 @@ class Supervisor:
             }
         )
 
+    def _migrate(self, database_url: str) -> None:
+        try:
+            migrations.upgrade(database_url)
+        except migrations.DatabaseIsNewer as error:
+            raise FolderUnusable(
+                f"The database of {self.folder.root} was made by a newer GP4U (its tables are at {error.revision}, and this "
+                f"is GP4U {version('gp4u-server')}). Start it with that version, or choose another folder with --data."
+            ) from error
+        except migrations.Failed as error:
+            raise UpFailed(
+                f"The database's tables could not be brought up to date: {error}. The step that failed changed nothing; "
+                "starting again goes on there."
+            ) from error
+
     async def _database(self) -> str:
         given = os.environ.get("DATABASE_URL")
         if given:
             self.progress.step("Connect to the database of DATABASE_URL")
-            await asyncio.to_thread(_try_database, given)
+            await asyncio.to_thread(outside.try_database, given)
             return given
         self.progress.step("Start the embedded PostgreSQL")
         prepared = await asyncio.to_thread(
@@ -124,7 +141,7 @@ class Supervisor:
         given = os.environ.get("REDIS_URL")
         if given:
             self.progress.step("Connect to the cache of REDIS_URL")
-            await asyncio.to_thread(_try_cache, given)
+            await asyncio.to_thread(outside.try_cache, given)
             return given
         self.progress.step("Start the embedded Valkey")
         prepared = await asyncio.to_thread(
@@ -184,30 +201,3 @@ class Supervisor:
                 ],
             }
         )
-
-
-def _try_database(url: str) -> None:
-    try:
-        with psycopg.connect(url, connect_timeout=5) as connection:
-            version = connection.info.server_version
-    except psycopg.Error as error:
-        raise UpFailed(
-            f"DATABASE_URL is set, but the database does not answer: {str(error).strip()}. Correct it, or unset it to "
-            "use the embedded PostgreSQL."
-        ) from error
-    if version < 180000:
-        raise UpFailed(
-            f"The database of DATABASE_URL is PostgreSQL {version // 10000}; GP4U needs 18 or newer."
-        )
-
-
-def _try_cache(url: str) -> None:
-    try:
-        client = redis.Redis.from_url(url, socket_timeout=5)
-        client.ping()
-        client.close()
-    except (redis.RedisError, ValueError) as error:
-        raise UpFailed(
-            f"REDIS_URL is set, but the server does not answer: {error}. Correct it, or unset it to use the embedded "
-            "Valkey."
-        ) from error

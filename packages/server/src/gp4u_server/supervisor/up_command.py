@@ -1,5 +1,5 @@
 """`gp4u up`. Exit codes: 0 done · 1 could not start · 2 options that do not go together · 5 the port is taken, or the
-folder is held by another one.
+folder is held by another one · 130 interrupted before everything ran.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from typing import NoReturn
 import click
 from rich.console import Console
 
+from gp4u_server.embedded.program import last_lines
 from gp4u_server.supervisor.command import data_option, json_option
 from gp4u_server.supervisor.errors import UpFailed
 from gp4u_server.supervisor.folder import DataFolder
@@ -54,6 +55,7 @@ def _start_detached(options: UpOptions, *, as_json: bool) -> None:
     folder = DataFolder(options.data.resolve())
     try:
         folder.inspect()
+        folder.make()
     except UpFailed as error:
         _fail(str(error), error.exit_code)
     read_end, write_end = os.pipe()
@@ -69,10 +71,8 @@ def _start_detached(options: UpOptions, *, as_json: bool) -> None:
     command += ["--data", str(folder.root), "--progress-fd", str(write_end)]
     if options.demo:
         command.append("--demo")
-    folder.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder.run.mkdir(mode=0o700, exist_ok=True)
     with (folder.run / "supervisor.log").open("ab") as log:
-        subprocess.Popen(
+        supervisor = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -82,6 +82,24 @@ def _start_detached(options: UpOptions, *, as_json: bool) -> None:
         )
     os.close(write_end)
     progress = JsonProgress() if as_json else TerminalProgress(detached=True)
+    try:
+        if _tell(read_end, progress):
+            return
+    except KeyboardInterrupt:
+        # Nobody wants in the background what he has just interrupted.
+        supervisor.terminate()
+        progress.stopping()
+        supervisor.wait()
+        sys.exit(130)
+    _fail(
+        f"The supervisor ended before it was ready. The end of {folder.run / 'supervisor.log'}:\n"
+        f"{last_lines(folder.run / 'supervisor.log')}",
+        1,
+    )
+
+
+def _tell(read_end: int, progress: TerminalProgress | JsonProgress) -> bool:
+    """Show what the detached supervisor says until it is ready; False when it ended without a word."""
     with os.fdopen(read_end) as pipe:
         for line in pipe:
             kind, content = json.loads(line)
@@ -91,12 +109,12 @@ def _start_detached(options: UpOptions, *, as_json: bool) -> None:
                 progress.note(content)
             elif kind == "ready":
                 progress.ready(content)
-                return
+                return True
             elif kind == "failed":
                 if isinstance(progress, TerminalProgress):
                     progress.close()
                 _fail(content["message"], content["exit_code"])
-    _fail(f"The supervisor ended before it was ready. Its log is {folder.run / 'supervisor.log'}.", 1)
+    return False
 
 
 def _fail(message: str, code: int) -> NoReturn:
