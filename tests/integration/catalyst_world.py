@@ -417,6 +417,11 @@ class Agent:
         found: PlacementSpec = await until(f"{self.name} has a placement", there)
         return found
 
+    @property
+    def link_is_open(self) -> bool:
+        """Whether the gateway still holds the socket."""
+        return self._socket is not None and self._socket.close_code is None
+
     async def crash(self) -> None:
         """The socket breaks without a goodbye, as when the machine dies."""
         for task in self._tasks:

@@ -32,6 +32,12 @@ async def test_h23_time_frozen_by_an_outage_of_ours_is_not_on_the_bill(stage: St
         await stuck.execute(text("LOCK TABLE gateway_authorities IN ACCESS EXCLUSIVE MODE"))
         await until("the lease has run out for a while", frozen)
         assert not table.has_authority(clock.monotonic_s())
+        await until("sent away, to find a gateway that can renew", lambda: _is(agent.link_is_open, False))
+        with pytest.raises(Refused401) as refused:
+            await agent.connect(gateway)
+        assert (refused.value.message.code, refused.value.message.retry) == ("not_ready", True)
+    await until("ready again", lambda: _is(gateway.hub.ready, True))
+    await agent.connect(gateway)
 
     async def back() -> bool:
         return "node_back" in await stage.kinds(job_id)

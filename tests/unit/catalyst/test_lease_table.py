@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from gp4u_protocol.lease import replace_after_s
 from gp4u_protocol.lease_core import LeaseId
 from gp4u_server.catalyst.health.authority import AuthorityWatch, authority_until, takeover_after_s
-from gp4u_server.catalyst.health.lease_table import MASS_HOLD_S, LeaseTable, NodeState
+from gp4u_server.catalyst.health.lease_table import CUT_OFF_GRACE_S, MASS_HOLD_S, LeaseTable, NodeState
 
 LEASE = LeaseId("p", 1)
 STAMP = datetime(2026, 1, 1, tzinfo=UTC)
@@ -135,3 +135,14 @@ def test_h2_authority_ends_before_anybody_may_take_over() -> None:
     for gateway_rate in (0.95, 1.0, 1.05):
         for controller_rate in (0.95, 1.0, 1.05):
             assert authority_until(0.0) / gateway_rate + 5.0 < takeover_after_s() / controller_rate
+
+
+def test_h23_a_gateway_that_is_cut_off_judges_nobody_and_gives_time_to_come_back() -> None:
+    made = LeaseTable()
+    made.authority_renewed(9.5)
+    made.opened("n0", "s", 1, {LEASE}, 9.0)
+    assert sweep(made, 9.0, 60.0) == []  # sent away at 9.5, and our database is away until 60
+    made.authority_renewed(1e9)
+    changes = sweep(made, 60.0, 60.0 + CUT_OFF_GRACE_S + 6.0)
+    assert [state for _, _, state in changes] == [NodeState.SUSPECT, NodeState.LOST]
+    assert changes[1][0] >= 60.0 + CUT_OFF_GRACE_S + replace_after_s() - 0.1

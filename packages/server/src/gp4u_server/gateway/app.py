@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -32,6 +33,7 @@ def create_app(hub: Hub) -> Starlette:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         loops = asyncio.create_task(hub.run(), name="hub")
+        loops.add_done_callback(_stop_without_hub)
         try:
             yield
         finally:
@@ -56,6 +58,13 @@ def create_app(hub: Hub) -> Starlette:
         ],
         lifespan=lifespan,
     )
+
+
+def _stop_without_hub(loops: asyncio.Task[None]) -> None:
+    """A gateway whose loops died would take sockets and renew nothing: it ends, and the supervisor starts another."""
+    if not loops.cancelled() and (error := loops.exception()) is not None:
+        log.critical("hub_died", exc_info=error)
+        signal.raise_signal(signal.SIGTERM)
 
 
 async def _serve_agent(hub: Hub, websocket: WebSocket) -> None:
@@ -91,6 +100,11 @@ async def _serve_session(hub: Hub, websocket: WebSocket, proven: Proven) -> None
             websocket, Refusal("superseded", "A newer connection of this node is served.", retry=True)
         )
         return
+    if not hub.may_open(node_id, number):
+        await _reject(
+            websocket, Refusal("unavailable", "The handshake took too long; try again.", retry=True)
+        )
+        return
     connection = Connection(hub, websocket, proven, new_id("ses"))
     hub.table.opened(node_id, connection.session_id, number, proven.connected.leases, hub.clock.monotonic_s())
     hub.attach(connection)
@@ -111,12 +125,7 @@ async def _serve_session(hub: Hub, websocket: WebSocket, proven: Proven) -> None
         hub.detach(connection)
     log.info("node_disconnected", node_id=node_id, polite=polite)
     if polite and hub.table.left(node_id, connection.session_id):
-        try:
-            async with hub.database.transaction() as session:
-                await hub.health.node_left(session, node_id, number)
-        except Exception as error:
-            # It stays online in the table of nodes until the controller finds that nobody holds it.
-            log.warning("goodbye_not_written", node_id=node_id, error=str(error))
+        await hub.say_goodbye(node_id, number)
     await _close(websocket, *connection.close_code)
 
 

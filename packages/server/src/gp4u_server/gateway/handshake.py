@@ -94,7 +94,12 @@ async def shake_hands(websocket: WebSocket, hub: Hub) -> Proven:
     try:
         async with hub.database.transaction() as session:
             connected = await hub.health.node_connected(
-                session, hello.node_id, gateway_id=gateway_id, facts=hello.facts, silent_s=silent_s
+                session,
+                hello.node_id,
+                gateway_id=gateway_id,
+                facts=hello.facts,
+                silent_s=silent_s,
+                cut_off=hub.was_cut_off(silent_s),
             )
     except DomainError as error:
         raise Refusal(error.code, error.detail, retry=False) from error

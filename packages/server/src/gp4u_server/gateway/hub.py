@@ -4,19 +4,27 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Protocol
-from zlib import crc32
 
 import structlog
+from gp4u_protocol.lease import replace_after_s
 from gp4u_protocol.messages import Progress
 
 from gp4u_server.catalyst.health.authority import AUTHORITY_RENEW_S, authority_until
+from gp4u_server.catalyst.health.decisions import HeldRow
 from gp4u_server.catalyst.health.lease_table import Change, LeaseTable, NodeState
 from gp4u_server.catalyst.health.service import HealthService
 from gp4u_server.catalyst.jobs.service import JobService
 from gp4u_server.catalyst.jobs.transitions import NODE_DESIRED_CHANNEL
 from gp4u_server.foundation.listening import notifications
 from gp4u_server.foundation.streams import Streams
-from gp4u_server.gateway.decisions import PollVerdict, UnwrittenLosses, aged, judge_poll, still_true
+from gp4u_server.gateway.change_writing import ChangeWriter
+from gp4u_server.gateway.decisions import (
+    AbsentNodes,
+    PollVerdict,
+    UnwrittenLosses,
+    judge_poll,
+    rebuilt,
+)
 from gp4u_server.gateway.metrics import GatewayMetrics
 from gp4u_server.kit.clock import Clock
 from gp4u_server.kit.db import Database
@@ -28,10 +36,8 @@ log = structlog.get_logger(__name__)
 
 TICK_S = 0.1
 POLL_S = 2.0
-CHANGE_WRITERS = 8
-CHANGES_QUEUED_MAX = 10_000
-WRITE_RETRY_S = (0.1, 0.25, 0.5, 1.0, 2.0)
 PUBLISH_QUEUED_MAX = 2_000
+CUT_OFF_CODE = 1013
 
 
 class Connected(Protocol):
@@ -88,11 +94,16 @@ class Hub:
         self.table = LeaseTable(heartbeat_interval_s, lease_ttl_s)
         self.metrics = GatewayMetrics()
         self.connections: dict[str, Connected] = {}
-        # Each with the instant from which its `silent_s` counts on until it is written.
-        self._changes: list[asyncio.Queue[tuple[Change, float]]] = [
-            asyncio.Queue(CHANGES_QUEUED_MAX) for _ in range(CHANGE_WRITERS)
-        ]
         self._losses_unwritten = UnwrittenLosses()
+        self._writer = ChangeWriter(
+            self._write, self.table.session_no, clock, self.metrics, self._losses_unwritten
+        )
+        self._absent = AbsentNodes(replace_after_s(lease_ttl_s))
+        # Node → the newest of its sessions that must not be opened any more: its loss was declared without us holding it.
+        self._barred: dict[str, int] = {}
+        self._cut_off_until = float("-inf")
+        # Node → its session that said goodbye, until that is written.
+        self._goodbyes: dict[str, int] = {}
         self._publishes: asyncio.Queue[Callable[[], Awaitable[object]]] = asyncio.Queue(PUBLISH_QUEUED_MAX)
         # Of nodes whose socket is gone already, until their loss is written.
         self._last_progress: dict[str, dict[str, Progress]] = {}
@@ -109,8 +120,7 @@ class Hub:
             group.create_task(self._tick_loop())
             group.create_task(self._listen_loop())
             group.create_task(self._poll_loop())
-            for queue in self._changes:
-                group.create_task(self._write_loop(queue))
+            group.create_task(self._writer.run())
             group.create_task(self._publish_loop())
 
     # --- connections -------------------------------------------------------------------------------------
@@ -130,16 +140,27 @@ class Hub:
                 self._last_progress[connection.node_id] = connection.progress()
 
     def write_change(self, change: Change) -> None:
-        """Queue a change for its node's writer; changes of one node are written in order."""
-        queue = self._changes[crc32(change.node_id.encode()) % CHANGE_WRITERS]
-        self._losses_unwritten.declared(change)
+        """Write a change soon; changes of one node are written in order."""
+        self._writer.add(change)
+
+    def may_open(self, node_id: str, session_no: int) -> bool:
+        """Whether a session that was just written may be served: not when it was declared lost in the meantime."""
+        return session_no > self._barred.get(node_id, -1)
+
+    def was_cut_off(self, silent_s: float | None) -> bool:
+        """Whether we had no authority at some time during the last `silent_s`."""
+        return silent_s is not None and self.clock.monotonic_s() - silent_s <= self._cut_off_until
+
+    async def say_goodbye(self, node_id: str, session_no: int) -> None:
+        """The node left with nothing running. Written now, or by the poll when the database is away."""
+        self._goodbyes[node_id] = session_no
         try:
-            queue.put_nowait((change, self.clock.monotonic_s()))
-        except asyncio.QueueFull:
-            # Ten thousand unwritten changes: the database has been away for long. Forgetting the node is safe: its
-            # row still names us, and the controller takes it over when we are gone for good.
-            log.error("changes_overflow", node_id=change.node_id, state=change.state)
-            self.metrics.dropped.labels(kind="change").inc()
+            async with self.database.transaction() as session:
+                await self.health.node_left(session, node_id, session_no)
+        except Exception as error:
+            log.warning("goodbye_not_written", node_id=node_id, error=str(error))
+        else:
+            self._goodbyes.pop(node_id, None)
 
     def claim_received(self, node_id: str, session_id: str) -> bool:
         """A claim came in; whether it may be passed on to the database (see `UnwrittenLosses`)."""
@@ -165,6 +186,7 @@ class Hub:
             except Exception as error:
                 self.metrics.write_failures.inc()
                 log.warning("authority_not_renewed", error=str(error))
+                self._leave_if_cut_off()
                 await asyncio.sleep(0.25)
                 continue
             await asyncio.sleep(AUTHORITY_RENEW_S)
@@ -182,10 +204,22 @@ class Hub:
                 await self.health.begin_authority(session, fresh, self.address)
             self.gateway_id = fresh
             log.info("authority_begun", gateway_id=fresh)
-        lapsed = self.table.lapse(self.clock.monotonic_s())
+        now = self.clock.monotonic_s()
+        if not self.table.has_authority(now):
+            self._cut_off_until = now
+        lapsed = self.table.lapse(now)
         self.table.authority_renewed(authority_until(began))
         for change in lapsed:
             self.write_change(change)
+
+    def _leave_if_cut_off(self) -> None:
+        """Without authority we can renew nothing: our agents may find a gateway that can. Their nodes stay in the table,
+        unjudged, and whoever finds none is back with us when the database is."""
+        if self.connections and not self.table.has_authority(self.clock.monotonic_s()):
+            log.error("cut_off", connections=len(self.connections))
+            self.metrics.cut_off.inc()
+            for connection in list(self.connections.values()):
+                connection.close(CUT_OFF_CODE, "the gateway is cut off; try another")
 
     def _begin_anew(self) -> None:
         self.gateway_id = ""
@@ -223,38 +257,52 @@ class Hub:
             for state in NodeState:
                 self.metrics.nodes.labels(state=state).set(states.count(state))
             self.metrics.held_back.set(self.table.holds_back)
-            if not self.gateway_id or not states:
+            if not self.gateway_id:
                 continue
             asked = {node_id: self.table.session_no(node_id) for node_id in self.table.nodes}
+            self._writer.written.clear()
             try:
                 async with self.database.transaction() as session:
                     held = await self.health.held_by(session, self.gateway_id)
+                self._compare(asked, held)
+                for node_id, session_no in list(self._goodbyes.items()):
+                    await self.say_goodbye(node_id, session_no)
             except Exception as error:
-                log.warning("poll_failed", error=str(error))
-                continue
-            for node_id, session_no in asked.items():
-                connection = self.connections.get(node_id)
-                version = connection.version if connection else None
-                verdict = judge_poll(session_no, self.table.session_no(node_id), held.get(node_id), version)
-                if verdict is PollVerdict.SUPERSEDED and session_no is not None:
-                    self._superseded(node_id, session_no)
-                elif verdict is PollVerdict.REFRESH and connection is not None:
-                    connection.wants_refresh()
+                log.warning("poll_failed", error=repr(error))
 
-    async def _write_loop(self, queue: asyncio.Queue[tuple[Change, float]]) -> None:
-        while True:
-            change, since = await queue.get()
-            for attempt in range(1_000_000):
-                if not still_true(change, self.table.session_no(change.node_id)):
-                    break
-                try:
-                    await self._write(aged(change, self.clock.monotonic_s() - since))
-                    break
-                except Exception as error:
-                    self.metrics.write_failures.inc()
-                    log.warning("change_not_written", node_id=change.node_id, error=str(error))
-                    await asyncio.sleep(WRITE_RETRY_S[min(attempt, len(WRITE_RETRY_S) - 1)])
-            self._losses_unwritten.settled(change)
+    def _compare(self, asked: dict[str, int | None], held: dict[str, HeldRow]) -> None:
+        """The database's word on our nodes against ours. Lost messages, lost writes and lost nodes come out here."""
+        now = self.clock.monotonic_s()
+        for node_id, session_no in asked.items():
+            connection, row = self.connections.get(node_id), held.get(node_id)
+            version = connection.version if connection else None
+            pair = (row.session_no, row.desired_version) if row else None
+            verdict = judge_poll(session_no, self.table.session_no(node_id), pair, version)
+            if verdict is PollVerdict.SUPERSEDED and session_no is not None:
+                self._superseded(node_id, session_no)
+                continue
+            if verdict is PollVerdict.REFRESH and connection is not None:
+                connection.wants_refresh()
+            state = self.table.state(node_id)
+            if (
+                row is None
+                or state is None
+                or self.table.session_no(node_id) != row.session_no
+                or self._writer.has_work(node_id)
+                or node_id in self._writer.written  # after we read its row, perhaps
+            ):
+                continue
+            owed = self._losses_unwritten.owed(node_id, row.session_no, now)
+            for change in rebuilt(owed, node_id, state, self.table.silent_s(node_id, now), row):
+                self.metrics.rebuilt.inc()
+                log.warning("change_rebuilt", node_id=node_id, state=change.state, was=row.liveness)
+                self.write_change(change)
+        known = {*self.table.nodes, *self._goodbyes}
+        for change in self._absent.observe(held, known, now):
+            self._barred[change.node_id] = max(change.session_no, self._barred.get(change.node_id, -1))
+            if not self._writer.has_work(change.node_id):
+                log.warning("absent_node_lost", node_id=change.node_id, session_no=change.session_no)
+                self.write_change(change)
 
     async def _write(self, change: Change) -> None:
         connection = self.connections.get(change.node_id)

@@ -31,6 +31,21 @@ class GatewayMetrics:
             "Database writes that failed and are tried again",
             registry=self.registry,
         )
+        self.given_up = Counter(
+            "gp4u_gateway_changes_given_up",
+            "Liveness changes that could not be written; rebuilt later from the gateway's whole state",
+            registry=self.registry,
+        )
+        self.rebuilt = Counter(
+            "gp4u_gateway_changes_rebuilt",
+            "Liveness changes that the database lacked and that were written again",
+            registry=self.registry,
+        )
+        self.cut_off = Counter(
+            "gp4u_gateway_cut_off",
+            "Times that the agents were sent away because the database was out of reach",
+            registry=self.registry,
+        )
         self.held_back = Gauge(
             "gp4u_gateway_losses_held_back", "1 while a mass loss is held back", registry=self.registry
         )

@@ -22,6 +22,8 @@ MASS_WINDOW_S = 10.0
 MASS_HOLD_S = 30.0
 """When over a third of the nodes (and at least three) go silent together, it is rather our network than theirs: their
 loss is held back this long from the first of them on. A real outage of a whole site is then believed."""
+CUT_OFF_GRACE_S = 10.0
+"""After a time without authority agents have to find us again, perhaps all at once: their silence counts from then on."""
 
 
 class NodeState(StrEnum):
@@ -189,8 +191,15 @@ class LeaseTable:
 
     def tick(self, now: float) -> list[Change]:
         """Call this several times a second. Returns nodes that became suspect or lost; a lost node's leases are
-        void from this instant on, whatever happens to the write."""
+        void from this instant on, whatever happens to the write.
+
+        Without authority nobody is judged: we are cut off, our agents are told to go elsewhere, and nothing was renewed.
+        """
         self._forgive_stall(now)
+        if self._authority_until != float("-inf") and not self.has_authority(now):
+            for node in self._nodes.values():
+                node.silent_from = max(node.silent_from, now + CUT_OFF_GRACE_S)
+            return []
         suspect_after = SUSPECT_BEATS * self.interval_s
         lost_after = self.replace_s if self.replace_s is not None else replace_after_s(self.ttl_s)
         changes: list[Change] = []

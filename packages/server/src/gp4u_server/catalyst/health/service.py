@@ -10,7 +10,7 @@ from sqlalchemy import func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gp4u_server.catalyst.health.authority import AUTHORITY_WINDOW_S
-from gp4u_server.catalyst.health.decisions import Write, writes_of, writes_of_connecting
+from gp4u_server.catalyst.health.decisions import HeldRow, Write, writes_of, writes_of_connecting
 from gp4u_server.catalyst.health.lease_table import Change, NodeState
 from gp4u_server.catalyst.health.models import GatewayAuthority
 from gp4u_server.catalyst.jobs.service import JobService, LeasedPlacement
@@ -54,19 +54,22 @@ class HealthService:
         gateway_id: str,
         facts: NodeFacts,
         silent_s: float | None = None,
+        cut_off: bool = False,
     ) -> Connected:
         """The node proved its key to this gateway. Raises NodeNotFound, NodeWasRemoved, FactsInvalid, …
 
         `silent_s`: how long this very gateway has not heard of it, where an earlier session is still in its memory.
+        `cut_off`: meanwhile this gateway could renew nothing, and had sent its agents away.
         """
         await self.jobs.lock_on_node(session, node_id)
         unwatched_s = await self._unwatched_s(session, node_id, gateway_id)
+        ours = unwatched_s is not None or cut_off
         if unwatched_s is None:
             unwatched_s = silent_s  # its silence may not have been written: this session voids what waits
         session_no = await self.nodes.record_connected(
             session, node_id, gateway_id=gateway_id, facts=facts, now=await _db_now(session)
         )
-        for write in writes_of_connecting(unwatched_s, self.lease_ttl_s):
+        for write in writes_of_connecting(unwatched_s, self.lease_ttl_s, ours=ours):
             await self._apply(session, node_id, write, unwatched_s or 0.0)
         return Connected(
             session_no,
@@ -126,12 +129,16 @@ class HealthService:
             session, node_id, session_no=session_no, at=await _db_now(session)
         )
 
-    async def held_by(self, session: AsyncSession, gateway_id: str) -> dict[str, tuple[int, int]]:
-        """Node → (session number, desired version) of every node whose newest session is this gateway's."""
+    async def held_by(self, session: AsyncSession, gateway_id: str) -> dict[str, HeldRow]:
+        """Every node whose newest session is this gateway's."""
         statement = text(
-            "SELECT id, session_no, desired_version FROM nodes WHERE gateway_id = :gateway AND status <> 'removed'"
+            "SELECT id, session_no, desired_version, liveness FROM nodes"
+            " WHERE gateway_id = :gateway AND status <> 'removed'"
         ).bindparams(gateway=gateway_id)
-        return {row.id: (row.session_no, row.desired_version) for row in await session.execute(statement)}
+        return {
+            row.id: HeldRow(row.session_no, row.desired_version, row.liveness)
+            for row in await session.execute(statement)
+        }
 
     # --- gateways ----------------------------------------------------------------------------------------
 
