@@ -11,6 +11,8 @@ pytestmark = pytest.mark.browser
 PUBLIC = ("/", "/sign-in", "/sign-up", "/search", "/search?price_micros_max=1", "/nowhere")
 RENTER = ("/search", "/jobs", "/wallet", "/settings")
 OWNER = ("/nodes", "/earnings")
+OPERATOR = ("/fleet",)
+ADMIN = ("/admin", "/admin/users", "/admin/users?email=nobody%40example.com", "/admin/nodes")
 
 
 async def _settled(site: Site, path: str) -> None:
@@ -50,6 +52,12 @@ async def test_every_room_is_accessible_and_fits(
     await site.sign_out()
     await site.sign_in_as("owner")
     await visit(OWNER)
+    await site.sign_out()
+    await site.sign_in_as("operator")
+    await visit(OPERATOR)
+    await site.sign_out()
+    await site.sign_in_as("admin")
+    await visit(ADMIN)
     await context.close()
     assert found == []
 

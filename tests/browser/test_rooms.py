@@ -4,7 +4,7 @@ import re
 from uuid import uuid4
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import BrowserContext, expect
 
 from tests.browser.pages import OfferRoom, SearchRoom, Site
 
@@ -217,3 +217,89 @@ async def test_going_offline_is_said_and_forgotten(site: Site) -> None:
     await expect(site.page.get_by_text("You are offline.")).to_be_visible()
     await site.page.context.set_offline(False)
     await expect(site.page.get_by_text("You are offline.")).to_be_hidden()
+
+
+async def test_an_operator_sees_his_fleet_at_a_glance(site: Site) -> None:
+    await site.sign_in_as("operator")
+    await (
+        site.page.get_by_role("navigation", name="Main", exact=True).get_by_role("link", name="Fleet").click()
+    )
+    await expect(site.page.get_by_role("region", name="Nodes")).to_contain_text(re.compile(r"online\s*2"))
+    await expect(site.page.get_by_text("your share: 85 %")).to_be_visible()
+    machine = site.page.get_by_role("table").get_by_role("row").filter(has_text="mesa-1")
+    await expect(machine).to_contain_text("Online")
+    await expect(machine).to_contain_text(re.compile(r"lost \d+ times?"))
+    await _sign_up_as_stranger_to(site, "/fleet", "This room is for operators")
+
+
+async def test_an_admin_sees_the_market_and_verifies_the_books(site: Site) -> None:
+    await site.sign_in_as("admin")
+    await (
+        site.page.get_by_role("navigation", name="Main", exact=True).get_by_role("link", name="Admin").click()
+    )
+    await expect(site.page.get_by_role("region", name="Nodes")).to_contain_text("online")
+    await expect(site.page.get_by_text("PostgreSQL")).to_be_visible()
+    await expect(site.page.get_by_text("renewed")).to_be_visible()
+    await site.page.get_by_role("button", name="Verify now").click()
+    await expect(site.page.locator('[data-books="sound"]')).to_contain_text("Everything adds up")
+    await site.page.reload()
+    await expect(site.page.locator('[data-books="sound"]')).to_be_visible()
+
+    rooms = site.page.get_by_role("navigation", name="Admin")
+    await rooms.get_by_role("link", name="Users").click()
+    await expect(site.page.locator("[data-person]").first).to_be_visible()
+    await site.page.get_by_role("searchbox", name="E-mail, in full").fill("Owner@gp4u.demo")
+    await site.page.get_by_role("button", name="Find").click()
+    await expect(site.page.locator("[data-person]")).to_have_count(1)
+    await expect(site.page.locator("[data-person]")).to_contain_text("owner")
+    await site.page.get_by_role("searchbox").fill("nobody@example.com")
+    await site.page.get_by_role("button", name="Find").click()
+    await expect(site.page.get_by_text("Nobody has this address")).to_be_visible()
+    await rooms.get_by_role("link", name="Nodes").click()
+    await expect(site.page.get_by_role("table").get_by_text("lotus-1")).to_be_visible()
+    await _sign_up_as_stranger_to(site, "/admin/nodes", "This room is for admins")
+
+
+async def _sign_up_as_stranger_to(site: Site, path: str, says: str) -> None:
+    await site.sign_out()
+    await _sign_up(site)
+    await site.open(path)
+    await expect(site.page.get_by_text(says)).to_be_visible()
+
+
+async def test_an_admins_room_says_what_failed_and_tries_again(site: Site) -> None:
+    await site.sign_in_as("admin")
+    problem = {"code": "temporarily_unavailable", "title": "", "detail": "Try again soon.", "status": 503}
+    await site.page.route(
+        "**/api/v1/admin/users*",
+        lambda route: route.fulfill(status=503, json=problem, content_type="application/problem+json"),
+    )
+    await site.open("/admin/users")
+    await expect(site.page.get_by_role("alert")).to_contain_text("temporarily_unavailable")
+    await site.page.unroute("**/api/v1/admin/users*")
+    await site.page.get_by_role("button", name="Try again").click()
+    await expect(site.page.locator("[data-person]").first).to_be_visible()
+
+
+async def test_a_session_elsewhere_can_be_signed_out(site: Site, context: BrowserContext) -> None:
+    browser = context.browser
+    assert browser is not None
+    email = await _sign_up(site)
+    elsewhere = await browser.new_context(
+        base_url=site.base_url,
+        user_agent="Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+    )
+    other = Site(await elsewhere.new_page(), site.base_url)
+    await other.sign_in_with(email, "a long enough pass phrase")
+    await expect(other.page.get_by_role("button", name="Your account")).to_be_visible()
+
+    await site.open("/settings")
+    sessions = site.page.get_by_role("list", name="Sessions").get_by_role("listitem")
+    await expect(sessions).to_have_count(2)
+    await expect(sessions.filter(has_text="this one").get_by_role("button")).to_have_count(0)
+    await site.page.get_by_role("button", name="Sign out Firefox on Linux").click()
+    await site.page.get_by_role("button", name="Sign it out").click()
+    await expect(sessions).to_have_count(1)
+    await other.open("/wallet")
+    await expect(other.page).to_have_url(re.compile("/sign-in"))
+    await elsewhere.close()

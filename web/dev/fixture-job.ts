@@ -227,6 +227,9 @@ export class Story {
     return {
       booking_id: `bok_${this.job.id}`,
       job_id: this.job.id,
+      currency: "USD",
+      owner_share_percent: 80,
+      unpaid_micros: 0,
       rate_per_hour_micros: this.#offer.price_per_gpu_hour_micros,
       lines: [
         {

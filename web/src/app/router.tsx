@@ -57,6 +57,35 @@ export const router = createBrowserRouter([
               },
             ],
           },
+          {
+            element: <Guarded roles={["operator"]} />,
+            children: [
+              { path: "fleet", lazy: async () => ({ Component: (await import("./pages/fleet")).FleetPage }) },
+            ],
+          },
+          {
+            element: <Guarded roles={["admin"]} />,
+            children: [
+              {
+                path: "admin",
+                lazy: async () => ({ Component: (await import("./pages/admin")).AdminRooms }),
+                children: [
+                  {
+                    index: true,
+                    lazy: async () => ({ Component: (await import("./pages/admin")).AdminOverviewPage }),
+                  },
+                  {
+                    path: "users",
+                    lazy: async () => ({ Component: (await import("./pages/admin")).AdminUsersPage }),
+                  },
+                  {
+                    path: "nodes",
+                    lazy: async () => ({ Component: (await import("./pages/admin")).AdminNodesPage }),
+                  },
+                ],
+              },
+            ],
+          },
           { path: "*", element: <NotFound /> },
         ],
       },

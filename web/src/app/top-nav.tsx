@@ -32,9 +32,11 @@ interface Room {
 const ROOMS: readonly Room[] = [
   { to: "/search", label: "Search", roles: "all" },
   { to: "/jobs", label: "Jobs", roles: "signed-in" },
+  { to: "/fleet", label: "Fleet", roles: ["operator"] },
   { to: "/nodes", label: "Nodes", roles: ["owner", "operator"] },
   { to: "/earnings", label: "Earnings", roles: ["owner", "operator"] },
   { to: "/wallet", label: "Wallet", roles: "signed-in" },
+  { to: "/admin", label: "Admin", roles: ["admin"] },
 ];
 
 export function TopNav({ demo }: { demo: boolean }) {

@@ -7,6 +7,7 @@ import { Fact } from "@/components/ui/stat";
 import { ProblemNotice } from "@/components/ui/states";
 import { KeysCard } from "@/features/keys/keys-card";
 import { useSession, useSignOut } from "@/features/session/api";
+import { SessionsCard } from "@/features/session/sessions-card";
 import { formatDate } from "@/lib/time";
 import { useTitle } from "../use-title";
 
@@ -19,7 +20,10 @@ export function SettingsPage() {
     <div className="page">
       <PageHeader title="Settings" />
       <div className="grid items-start gap-4 lg:grid-cols-[minmax(0,1fr)_22rem]">
-        <KeysCard mayAdmin={has("admin")} />
+        <div className="grid min-w-0 gap-4">
+          <KeysCard mayAdmin={has("admin")} />
+          <SessionsCard />
+        </div>
         <Card>
           <CardHeader title="Account" />
           <dl className="divide-y divide-line px-4 sm:px-5 py-2">

@@ -1,13 +1,19 @@
 import type { ComponentProps } from "react";
 import { cn } from "@/lib/class-names";
 
+interface TableProps extends ComponentProps<"table"> {
+  label: string;
+  /** Shown from a tablet's width on; a list of the same stands in its place on a phone. */
+  wide?: boolean;
+}
+
 /** Wide tables scroll inside their card; the page itself never scrolls sideways. */
-export function Table({ className, label, ...rest }: ComponentProps<"table"> & { label: string }) {
+export function Table({ className, label, wide, ...rest }: TableProps) {
   return (
     <section
       aria-label={label}
       tabIndex={0}
-      className="relative overflow-x-auto focus-visible:outline-offset-[-2px]"
+      className={cn("relative overflow-x-auto focus-visible:outline-offset-[-2px]", wide && "max-md:hidden")}
     >
       <table className={cn("w-full border-collapse text-sm", className)} {...rest} />
     </section>

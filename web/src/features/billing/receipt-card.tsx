@@ -129,10 +129,15 @@ function ReceiptCard({
                 <Money micros={data.refunded_micros} precision="exact" />
               </Fact>
             ) : null}
-            <Fact label="of it to the owner">
+            {data.unpaid_micros ? (
+              <Fact label={data.final ? "Written off" : "Not covered yet"}>
+                <Money micros={data.unpaid_micros} precision="exact" />
+              </Fact>
+            ) : null}
+            <Fact label={`to the owner, ${data.owner_share_percent} %`}>
               <Money micros={data.owner_micros} precision="exact" />
             </Fact>
-            <Fact label="of it to the platform">
+            <Fact label={`to the platform, ${100 - data.owner_share_percent} %`}>
               <Money micros={data.platform_micros} precision="exact" />
             </Fact>
           </dl>

@@ -64,7 +64,12 @@ export function BookForm({ offer, availableMicros, submitInstead, topUp, onBooke
   const problem = book.error instanceof ApiProblem ? book.error : null;
 
   const submit = form.handleSubmit((values) => {
-    const body = { offer_id: offer.id, job: specOf(values) };
+    const body = {
+      offer_id: offer.id,
+      job: specOf(values),
+      // What this page shows is what is agreed to: a price that rose meanwhile is refused.
+      rate_per_hour_micros_max: offer.price_per_gpu_hour_micros * values.gpus,
+    };
     book.mutate({ body, key: attempt.current.for(body) });
   });
 

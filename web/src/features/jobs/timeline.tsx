@@ -45,6 +45,7 @@ const LOOKS: Record<EventKind, Look> = {
   node_suspect: { icon: Unplug, tone: WARN },
   node_back: { icon: HeartPulse, tone: GOOD },
   node_lost: { icon: HeartCrack, tone: BAD },
+  moving: { icon: Route, tone: WARN },
   failed_over: { icon: Route, tone: ACCENT },
   resumed: { icon: CirclePlay, tone: GOOD },
   retrying: { icon: RotateCw, tone: WARN },

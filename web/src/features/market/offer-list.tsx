@@ -9,7 +9,7 @@ import { Reliability, ReliabilityExplained } from "./reliability";
 
 export function OfferTable({ offers }: { offers: readonly Offer[] }) {
   return (
-    <Table label="Offers" className="hidden md:table">
+    <Table label="Offers" wide>
       <thead>
         <tr>
           <Th>GPU</Th>

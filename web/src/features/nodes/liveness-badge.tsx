@@ -1,15 +1,31 @@
 import { Badge, type Tone } from "@/components/ui/badge";
 import type { Node } from "./api";
 
-const LOOKS: Record<Node["liveness"], { tone: Tone; label: string; dot: boolean | "live"; title: string }> = {
+interface Look {
+  tone: Tone;
+  label: string;
+  dot: boolean | "live";
+  title: string;
+}
+
+const LOOKS: Record<Node["liveness"], Look> = {
   online: { tone: "good", label: "Online", dot: "live", title: "Heartbeats arrive; its lease is alive" },
   suspect: { tone: "warn", label: "Suspect", dot: "live", title: "Heartbeats are missing; its jobs freeze" },
   lost: { tone: "bad", label: "Lost", dot: true, title: "Its lease is over; its jobs moved on" },
   offline: { tone: "neutral", label: "Offline", dot: true, title: "Not connected" },
 };
 
-export function LivenessBadge({ liveness }: { liveness: Node["liveness"] }) {
-  const { tone, label, dot, title } = LOOKS[liveness];
+/** A state that this version of the page does not know is shown by its name. */
+const lookOf = (liveness: string): Look =>
+  (LOOKS as Partial<Record<string, Look>>)[liveness] ?? {
+    tone: "neutral",
+    label: liveness,
+    dot: true,
+    title: liveness,
+  };
+
+export function LivenessBadge({ liveness }: { liveness: string }) {
+  const { tone, label, dot, title } = lookOf(liveness);
   return (
     <Badge tone={tone} dot={dot} title={title} data-liveness={liveness}>
       {label}
