@@ -18,7 +18,6 @@ from typing import Any, NoReturn
 
 import click
 from click.shell_completion import CompletionItem
-from click.utils import PacifyFlushWrapper
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "login": ("gp4u.commands.account:login", "Sign in to a marketplace"),
@@ -156,7 +155,7 @@ def main() -> None:
         sys.exit(130)
     except SystemExit as error:
         # click noticed that nobody reads our output any more, as after `gp4u logs last | head`.
-        sys.exit(0 if type(sys.stdout) is PacifyFlushWrapper else error.code)
+        sys.exit(0 if type(sys.stdout).__name__.endswith("PacifyFlushWrapper") else error.code)
     except BrokenPipeError:
         _leave_quietly(0)
     except OSError as error:
