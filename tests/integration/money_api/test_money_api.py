@@ -157,6 +157,68 @@ async def test_booking_over_http(client: httpx2.AsyncClient, platform: Platform)
     assert wallet["held_micros"] == booking["held_micros"] == 50_000_000 - wallet["available_micros"] > 0
 
 
+async def test_bookings_of_one_job_and_in_one_state(client: httpx2.AsyncClient, platform: Platform) -> None:
+    world = World(platform.get(Database))
+    owner = await world.person("Otto")
+    for _ in range(3):
+        await world.offer(owner)
+    rich, stranger = await funded(client, "rich"), await funded(client, "other")
+    jobs = [(await client.post(f"{API}/jobs", json=JOB, headers=rich)).json()["id"] for _ in range(3)]
+    await client.post(f"{API}/jobs/{jobs[0]}/stop", headers=rich)
+
+    async def found(query: str, headers: dict[str, str] = rich) -> list[str]:
+        answer = await client.get(f"{API}/bookings?{query}", headers=headers)
+        assert answer.status_code == 200, answer.text
+        return [item["job_id"] for item in answer.json()["items"]]
+
+    assert await found("") == jobs[::-1]
+    assert await found(f"job_id={jobs[1]}") == [jobs[1]]
+    assert await found("state=ended") == [jobs[0]]
+    assert await found("state=held") == [jobs[2], jobs[1]]
+    assert await found("state=held&state=ended") == jobs[::-1]
+    assert await found(f"job_id={jobs[0]}&state=held") == []
+    assert await found(f"job_id={jobs[1]}", stranger) == []  # as for a job that there is not
+    page = (await client.get(f"{API}/bookings?state=held&limit=1", headers=rich)).json()
+    rest = (
+        await client.get(f"{API}/bookings?state=held&limit=1&cursor={page['next_cursor']}", headers=rich)
+    ).json()
+    assert [item["job_id"] for item in page["items"] + rest["items"]] == [jobs[2], jobs[1]]
+    assert rest["next_cursor"] is None
+    assert (await client.get(f"{API}/bookings?state=lost", headers=rich)).status_code == 422
+
+
+async def test_a_price_that_rose_is_not_booked_unseen(client: httpx2.AsyncClient, platform: Platform) -> None:
+    """The renter was shown a price; the owner raised it before the click arrived."""
+    world = World(platform.get(Database))
+    owner = await world.person("Otto")
+    offer = await world.offer(owner, price=500_000, gpus=4)
+    rich = await funded(client, "rich")
+    body = {
+        "offer_id": offer.id,
+        "job": {**JOB, "resources": {"gpus": 2}},
+        "rate_per_hour_micros_max": 1_000_000,
+    }
+    made = await client.post(f"{API}/bookings", json=body, headers=rich)
+    assert made.status_code == 201, made.text
+    async with world.database.transaction() as session:
+        await world.market.change_offer(
+            session, owner_id=owner, offer_id=offer.id, terms={"price_per_gpu_hour_micros": 500_001}
+        )
+    before = (await client.get(f"{API}/wallet", headers=rich)).json()
+    refused = await client.post(f"{API}/bookings", json=body, headers=rich)
+    assert (refused.status_code, refused.json()["code"]) == (409, "offer_taken")
+    assert refused.json()["rate_per_hour_micros"] == 1_000_002
+    assert (await client.get(f"{API}/wallet", headers=rich)).json() == before
+    assert len((await client.get(f"{API}/jobs", headers=rich)).json()["items"]) == 1
+    kept = (await client.get(f"{API}/bookings/{made.json()['id']}", headers=rich)).json()
+    assert kept["rate_per_hour_micros"] == 1_000_000  # a booking keeps its rate
+    for absurd in (0, -1, 10**16, 0.5):
+        answer = await client.post(
+            f"{API}/bookings", json={**body, "rate_per_hour_micros_max": absurd}, headers=rich
+        )
+        assert answer.status_code == 422
+
+
 async def test_nobody_reads_money_without_signing_in(client: httpx2.AsyncClient) -> None:
     for path in ("/wallet", "/wallet/entries", "/bookings", "/bookings/bkg_1/receipt", "/earnings"):
         assert (await client.get(API + path)).status_code == 401
@@ -178,6 +240,36 @@ class Unsteady:
         if self.silent:
             raise PaymentUnavailable("The payment provider did not answer.")
         return PaymentOutcome(True, f"ref_{intent.id}")
+
+
+class Poisoned(Unsteady):
+    """A provider whose adapter has a bug with one payment."""
+
+    async def charge(self, intent: PaymentIntent) -> PaymentOutcome:
+        if intent.amount_micros == 6_000_000:
+            raise ValueError("a bug of ours")
+        return await super().charge(intent)
+
+
+async def test_h27_an_attempt_that_cannot_be_finished_keeps_no_others_money_open(platform: Platform) -> None:
+    clock, provider = ManualClock(), Poisoned()
+    service = TopUpService(
+        platform.get(Database), platform.get(LedgerService), platform.get(Statements), provider, clock, "USD"
+    )
+    for number, amount in enumerate((6_000_000, 5_000_000, 7_000_000)):
+        with pytest.raises((PaymentUnavailable, ValueError)):
+            await service.top_up(f"usr_{number}", amount, "k")
+        clock.advance(1)
+    provider.silent = False
+    clock.advance(60)
+    assert await service.finish_open() == 3
+    async with platform.get(Database).transaction() as session:
+        states = await session.execute(text("SELECT user_id, state FROM top_ups ORDER BY 1"))
+        assert [tuple(row) for row in states] == [
+            ("usr_0", "created"),
+            ("usr_1", "succeeded"),
+            ("usr_2", "succeeded"),
+        ]
 
 
 async def test_a_payment_whose_answer_was_lost_is_finished_once(platform: Platform) -> None:
