@@ -17,6 +17,7 @@ from gp4u_server.accounts.tokens import AUDIENCE_API, TokenSigner
 from gp4u_server.accounts.types import ALL_SCOPES, Principal, Role, Scope, Via
 from gp4u_server.kit.clock import Clock
 from gp4u_server.kit.db import Database
+from gp4u_server.kit.errors import DomainError
 
 KEY_USE_NOTED_EVERY = timedelta(minutes=1)
 _CSRF_PURPOSE = "csrf token v1"
@@ -39,6 +40,23 @@ class Authenticator:
             known = await self._authenticate(request)
             request.state.principal = known
         return known
+
+    async def still_admits(self, request: Request) -> bool:
+        """Whether the session or key that let this request in is still good: ask during answers that go on for long.
+
+        An access token that ran out meanwhile does not end them, the end of its session does.
+        """
+        known = await self.principal_of(request)
+        if known.session_id is None:
+            _, _, credential = request.headers.get("authorization", "").partition(" ")
+            try:
+                await self._by_key(credential.strip(), request.method)
+            except DomainError:
+                return False
+            return True
+        async with self._reading().connect() as connection:
+            row = await repository.session_with_user(connection, known.session_id)
+        return row is not None and row.revoked_at is None and row.expires_at > self.clock.now()
 
     def offers_credentials(self, request: Request) -> bool:
         """Whether the request claims to be somebody."""

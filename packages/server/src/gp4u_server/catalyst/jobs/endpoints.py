@@ -1,10 +1,12 @@
 """Jobs over HTTP: read, follow live, stop. Only the renter and admins see a job; for others it is not there."""
 
+from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Query
+from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import StreamingResponse
 
+from gp4u_server.accounts.authenticator import Authenticator
 from gp4u_server.accounts.types import Principal
 from gp4u_server.accounts.web import CurrentUser
 from gp4u_server.catalyst.jobs.live import LiveJobs
@@ -96,7 +98,9 @@ async def read_job_log(
 @router.get("/jobs/{job_id}/stream", response_class=StreamingResponse)
 async def stream_job(
     job_id: str,
+    request: Request,
     user: CurrentUser,
+    authenticator: Annotated[Authenticator, Depends(provided(Authenticator))],
     database: Transactions,
     reader: Reader,
     live: Live,
@@ -112,7 +116,13 @@ async def stream_job(
         await reader.job(session, _whose(user), job_id)
     after = int(last_event_id) if last_event_id and last_event_id.isdecimal() else 0
     return StreamingResponse(
-        live.follow(_whose(user), job_id, after_event=after, log_offset=log_offset),
+        live.follow(
+            _whose(user),
+            job_id,
+            after_event=after,
+            log_offset=log_offset,
+            admitted=partial(authenticator.still_admits, request),
+        ),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )

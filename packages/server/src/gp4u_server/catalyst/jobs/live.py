@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 from pydantic import BaseModel
@@ -15,6 +15,8 @@ from gp4u_server.kit.db import Database
 POLL_S = 1.5
 """How late a change is seen when its wake-up got lost."""
 COMMENT_S = 15.0
+ADMITTED_S = 3.0
+"""How long somebody whose session or key was ended may still see what happens."""
 LINGER_S = 1.0
 """After the final state one more look: the last output may have come a moment behind the exit."""
 LOG_PAGE_BYTES = 65_536
@@ -30,14 +32,24 @@ class LiveJobs:
     streams: Streams
 
     async def follow(
-        self, renter_id: str | None, job_id: str, *, after_event: int, log_offset: int
+        self,
+        renter_id: str | None,
+        job_id: str,
+        *,
+        after_event: int,
+        log_offset: int,
+        admitted: Callable[[], Awaitable[bool]],
     ) -> AsyncIterator[str]:
-        """Frames until the job has ended and everything was sent."""
+        """Frames until the job has ended and everything was sent, or until the reader is not `admitted` any more."""
         shown: str | None = None
         final_since: float | None = None
-        said_at = time.monotonic()
+        said_at = asked_at = time.monotonic()
         async with self.streams.listen(job_id) as subscription:
             while True:
+                if time.monotonic() - asked_at >= ADMITTED_S:
+                    asked_at = time.monotonic()
+                    if not await admitted():
+                        return
                 async with self.database.transaction() as session:
                     job = await self.reader.job(session, renter_id, job_id)
                     events = await self.reader.timeline(session, renter_id, job_id, after_event, EVENTS_PAGE)
