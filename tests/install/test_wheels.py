@@ -10,6 +10,7 @@ import tempfile
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -143,3 +144,47 @@ def test_the_web_app_is_inside(wheels: Path) -> None:
     assert "gp4u_server/web_dist/index.html" in listed
     assert "gp4u_server/demo/digits/train.py" in listed
     assert "gp4u_server/demo/nodes/aurora-1.yaml" in listed
+
+
+@pytest.fixture(scope="module")
+def owners_environment(wheels: Path) -> Iterator[Path]:
+    """What `pip install gp4u-agent` makes on an owner's machine: the agent and what it needs, nothing of the platform."""
+    folder = Path(tempfile.mkdtemp(prefix="gp4u-install-agent-"))
+    requirements = folder / "requirements.txt"
+    exported = ("export", "--frozen", "--no-dev", "--no-emit-workspace", "--quiet", "--package", "gp4u-agent")
+    requirements.write_text(run(UV, *exported, cwd=ROOT).stdout)
+    run(UV, "venv", "--quiet", "--python", sys.executable, folder / "venv")
+    install = [UV, "pip", "install", "--quiet", "--python", folder / "venv" / "bin" / "python"]
+    offline = subprocess.run(
+        [str(word) for word in [*install, "--offline", "--requirement", requirements]],
+        capture_output=True,
+        check=False,
+    )
+    if offline.returncode != 0:
+        run(*install, "--requirement", requirements)
+    names = ("gp4u_protocol-", "gp4u-", "gp4u_agent-")
+    run(*install, "--no-deps", "--offline", *(next(wheels.glob(f"{name}*.whl")) for name in names))
+    yield folder / "venv"
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_an_owner_installs_the_agent_in_one_line(owners_environment: Path, tmp_path: Path) -> None:
+    programs = owners_environment / "bin"
+    options: dict[str, Any] = {
+        "cwd": tmp_path,
+        "env": {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+        "text": True,
+        "capture_output": True,
+        "timeout": 120,
+    }
+    for program in (["gp4u", "agent"], ["gp4u-agent"]):
+        call = [str(programs / program[0]), *program[1:]]
+        facts = subprocess.run([*call, "facts", "--json"], check=True, **options)
+        assert json.loads(facts.stdout)
+        joined = subprocess.run([*call, "join", "http://127.0.0.1:9", "--token", "t"], check=False, **options)
+        assert joined.returncode == 7, joined.stderr
+        assert "cannot be reached" in joined.stderr
+        started = subprocess.run([*call, "run"], check=False, **options)
+        assert started.returncode == 4
+        assert "agent join" in started.stderr
+    assert not list(owners_environment.rglob("gp4u_server"))

@@ -7,9 +7,11 @@ import subprocess
 import sys
 import threading
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
+from gp4u_server.supervisor.folder import DataFolder
 
 from tests.integration.house.conftest import Stack, eventually, gone
 
@@ -114,6 +116,18 @@ def test_a_taken_port_is_named(stack: Stack) -> None:
     assert refused.returncode == 5
     assert f"Port {stack.port}" in refused.stderr
     assert f"--port {stack.port + 1}" in refused.stderr
+    assert stack.command("status").returncode == 7
+
+
+def test_a_start_can_be_stopped_before_everything_runs(stack: Stack) -> None:
+    with ThreadPoolExecutor() as beside:
+        starting = beside.submit(stack.up)
+        eventually(DataFolder(stack.data).is_locked, "somebody holds the folder")
+        # At once, perhaps before the first status was written: whom to stop stands in the lock itself.
+        assert stack.command("down", "--json").returncode == 0
+        stopped = starting.result()
+    assert stopped.returncode == 130, stopped.stderr
+    assert "stopped before everything ran" in stopped.stderr
     assert stack.command("status").returncode == 7
 
 

@@ -27,7 +27,7 @@ SOURCES = [
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(r"`((?:gp4u|gp4u-agent) [^`\n]+)`")
 _PROGRAM = re.compile(r"^(?:\S*/)?(gp4u|gp4u-agent)$")
-_SEVERAL = re.compile(r"^gp4u(-agent)? [\w-]+[/|]")  # `gp4u up/down/status` names commands and is none
+_SEVERAL = re.compile(r"^gp4u(-agent)? [\w -]+/\w")  # `gp4u up/down/status` names commands and is none
 _OPTIONAL = re.compile(r" \[([^\]]+)\]")
 _SHELLS = {"", "sh", "bash", "console"}
 
@@ -40,7 +40,7 @@ def _shell_lines(text: str) -> Iterator[str]:
 
 def _commands(line: str) -> Iterator[list[str]]:
     """Every call of ours in a line of shell, as words after the program's name (agent calls: as `gp4u agent …`)."""
-    for part in re.split(r"&&|\|", line.rstrip(" …")):
+    for part in re.split(r"&&|\|| > ", line.rstrip(" …")):
         try:
             words = shlex.split(_OPTIONAL.sub(r" \1", part).replace("…", "placeholder"), comments=True)
         except ValueError:
