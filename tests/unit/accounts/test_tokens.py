@@ -124,8 +124,13 @@ def test_a_good_token_answers_its_claims() -> None:
     assert SIGNER.verify(GOOD, "gp4u-api") == _claims(sid="ses_1")
 
 
+def test_h21_there_are_sixty_mutations_and_no_two_are_the_same() -> None:
+    assert len(set(MUTATIONS.values())) == len(MUTATIONS) >= 60
+    assert GOOD not in MUTATIONS.values()
+
+
 @pytest.mark.parametrize("mutation", MUTATIONS.values(), ids=MUTATIONS)
-def test_a_mutated_token_is_refused(mutation: str) -> None:
+def test_h21_a_mutated_token_is_refused(mutation: str) -> None:
     with pytest.raises(InvalidToken):
         SIGNER.verify(mutation, "gp4u-api")
 
