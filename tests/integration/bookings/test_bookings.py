@@ -27,7 +27,9 @@ async def test_a_chosen_offer_is_booked_with_devices_and_money(world: BookingWor
     job = await world.submit(renter, offer.id, resources={"gpus": 2})
     assert job.state is JobState.STARTING
     async with world.database.transaction() as session:
-        [(booking, totals)], following = await world.bookings.of_renter(session, renter, cursor=None, limit=50)
+        [(booking, totals)], following = await world.bookings.of_renter(
+            session, renter, cursor=None, limit=50
+        )
     assert following is None
     assert booking.state is BookingState.HELD
     assert (booking.owner_id, booking.node_id, len(booking.device_ids)) == (owner, offer.node_id, 2)
@@ -90,8 +92,9 @@ async def test_a_lost_node_costs_the_owner_the_lost_work_and_the_job_goes_on(wor
         )
         await world.jobs.record_lease_interrupted(session, placement.node_id, 5.0)
     async with world.database.transaction() as session:
-        due = await world.jobs.record_node_lost(session, placement.node_id, 9.0)
-    assert due == [job.id]
+        lost = await world.jobs.record_node_lost(session, placement.node_id, 9.0)
+    assert lost == [job.id]
+    await world.settle_loss(job.id)
     receipt = await world.receipt(placement.booking_id)
     assert receipt.final
     assert receipt.billed_us == 90_000_000
@@ -157,6 +160,7 @@ async def test_h12_negative_balance_a_dry_wallet_stops_the_job_gracefully(world:
     placement = await world.running(await world.submit(renter))
     await world.backdate(placement, 160)
     await world.metering.run_once()
+    assert await world.stops.run_once() == 1
     job = await world.job(placement.job_id)
     assert (job.state, job.stop_reason) == (JobState.STOPPING, "wallet_empty")
     await world.report(placement, ActualState.STOPPED)

@@ -109,6 +109,8 @@ async def test_h7_server_clock_steps_never_make_a_duration_negative_or_a_bill_lo
             async with database.transaction() as session:
                 assert await world.jobs.record_node_lost(session, first.node_id, 9.0) == [job.id]
             await happens()
+            await world.settle_loss(job.id)
+            await happens()
             await world.place(job.id)
             last = await world.running(await world.job(job.id))
             assert last.epoch == 2

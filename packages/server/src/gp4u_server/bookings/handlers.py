@@ -21,7 +21,6 @@ from gp4u_server.catalyst.jobs.events import (
     PlacementRan,
 )
 from gp4u_server.catalyst.jobs.service import JobService
-from gp4u_server.catalyst.jobs.types import Outcome
 from gp4u_server.foundation.events import EventBus
 from gp4u_server.market.service import MarketService
 
@@ -75,7 +74,7 @@ class BookingHandlers:
             session,
             event.booking_id,
             event.at,
-            lost=event.outcome is Outcome.LOST,
+            lost=event.outcome.gives_unsaved_work_back,
             saved_until=event.saved_until,
         )
 
@@ -98,8 +97,8 @@ class BookingHandlers:
 
     async def funds_exhausted(self, session: AsyncSession, event: FundsExhausted) -> None:
         """Stop gracefully, with the final checkpoint, while there is still money for it."""
-        await self.jobs.request_stop(session, event.job_id, StopReason.WALLET_EMPTY)
+        await self.jobs.ask_stop(session, event.job_id, StopReason.WALLET_EMPTY)
 
     async def budget_reached(self, session: AsyncSession, event: BudgetReached) -> None:
         """Stop gracefully before the job costs more than its renter allowed."""
-        await self.jobs.request_stop(session, event.job_id, StopReason.BUDGET_REACHED)
+        await self.jobs.ask_stop(session, event.job_id, StopReason.BUDGET_REACHED)

@@ -5,9 +5,11 @@ from gp4u_server.billing.service import BillingService
 from gp4u_server.billing.top_ups import TopUpService
 from gp4u_server.bookings.control import BookingSweepLoop
 from gp4u_server.bookings.handlers import BookingHandlers
-from gp4u_server.catalyst.failover.control import CapacityLoop, LimitsLoop, PlacingLoop
+from gp4u_server.catalyst.checkpoints.collection import CheckpointCollection
+from gp4u_server.catalyst.checkpoints.control import CollectionLoop, DeletionLoop, FolderLoop
+from gp4u_server.catalyst.failover.control import AskedStopsLoop, CapacityLoop, LimitsLoop, PlacingLoop
 from gp4u_server.catalyst.health.authority import AuthorityWatch
-from gp4u_server.catalyst.health.control import DeadGatewayLoop
+from gp4u_server.catalyst.health.control import DeadGatewayLoop, DutyLoop
 from gp4u_server.catalyst.health.service import HealthService
 from gp4u_server.catalyst.jobs.service import JobService
 from gp4u_server.catalyst.routing.service import Router
@@ -30,6 +32,7 @@ def control_loops(platform: Platform) -> list[ControlLoop]:
         OutboxRelay(database, platform.get(Streams)),
         OutboxPruning(database),
         PlacingLoop(database, jobs, platform.get(Router)),
+        AskedStopsLoop(database, jobs),
         CapacityLoop(database, jobs, platform.get(NodeService)),
         LimitsLoop(database, jobs),
         DeadGatewayLoop(
@@ -38,8 +41,12 @@ def control_loops(platform: Platform) -> list[ControlLoop]:
             clock,
             AuthorityWatch(ttl_s=platform.settings.lease_ttl_s),
         ),
+        DutyLoop(database, platform.get(NodeService)),
         MeteringLoop(database, platform.get(BillingService), jobs, platform.get(HealthService)),
         TopUpLoop(platform.get(TopUpService)),
         OfferRefreshLoop(database, platform.get(MarketService), clock),
+        CollectionLoop(database, platform.get(CheckpointCollection)),
+        DeletionLoop(database, platform.get(CheckpointCollection)),
+        FolderLoop(database, platform.get(CheckpointCollection)),
         BookingSweepLoop(database, jobs, platform.get(BookingHandlers)),
     ]

@@ -44,7 +44,12 @@ class Placer(Protocol):
 
 @dataclass(frozen=True)
 class PlacingLoop:
-    """Places queued and recovering jobs whose time has come, recovering ones first."""
+    """Settles what lost runs left open, then places queued and recovering jobs whose time has come.
+
+    Everything is one job a transaction: a job that cannot be settled or placed is put off and holds back no other,
+    also not one that was lost with it on the same node. Settling and placing are two transactions, because the first
+    ends at accounts and the second begins at a node (see the order of locks in docs/architecture.md).
+    """
 
     database: Database
     jobs: JobService
@@ -56,15 +61,32 @@ class PlacingLoop:
     async def run_once(self) -> int:
         """One batch; returns how many were due."""
         async with self.database.transaction() as session:
+            lost = await self.jobs.unsettled_losses(session, PLACING_BATCH)
             due = await self.jobs.due_for_placing(session, PLACING_BATCH)
         turns = asyncio.Semaphore(PLACING_AT_ONCE)
 
-        async def one(job_id: str) -> None:
+        async def one(job_id: str, is_settled: bool) -> None:
             async with turns:
-                await self._place(job_id)
+                if is_settled or await self._settle(job_id):
+                    await self._place(job_id)
 
-        await asyncio.gather(*(one(job_id) for job_id in due))
-        return len(due)
+        await asyncio.gather(*(one(job_id, False) for job_id in lost), *(one(job_id, True) for job_id in due))
+        return len(lost) + len(due)
+
+    async def _settle(self, job_id: str) -> bool:
+        try:
+            async with self.database.transaction() as session:
+                await self.jobs.settle_loss(session, job_id)
+        except Exception as error:
+            pause_s = COLLISION_RETRY_S if isinstance(error, OperationalError) else TROUBLE_RETRY_S
+            log.exception("settling_failed", job_id=job_id, pause_s=pause_s)
+            try:
+                async with self.database.transaction() as session:
+                    await self.jobs.put_off_settling(session, job_id, pause_s)
+            except Exception:
+                log.exception("putting_off_failed", job_id=job_id)
+            return False
+        return True
 
     async def _place(self, job_id: str) -> None:
         try:
@@ -104,6 +126,33 @@ class PlacingLoop:
                     )
         except Exception:
             log.exception("putting_off_failed", job_id=job_id)
+
+
+@dataclass(frozen=True)
+class AskedStopsLoop:
+    """Begins stops that were asked for from inside a bill (`JobService.ask_stop`), one job a transaction."""
+
+    database: Database
+    jobs: JobService
+    name: str = "asked_stops"
+    interval_s: float = 1.0
+    channels: tuple[str, ...] = (WORK_CHANNEL,)
+
+    async def run_once(self) -> int:
+        """One batch; returns how many stops began."""
+        async with self.database.transaction() as session:
+            asked = await self.jobs.asked_stops(session, LIMITS_BATCH)
+        begun = 0
+        for job_id in asked:
+            try:
+                async with self.database.transaction() as session:
+                    begun += await self.jobs.begin_asked_stop(session, job_id)
+            except Exception as error:
+                pause_s = COLLISION_RETRY_S if isinstance(error, OperationalError) else TROUBLE_RETRY_S
+                log.exception("asked_stop_failed", job_id=job_id, pause_s=pause_s)
+                async with self.database.transaction() as session:
+                    await self.jobs.put_off_asked_stop(session, job_id, pause_s)
+        return begun
 
 
 @dataclass(frozen=True)

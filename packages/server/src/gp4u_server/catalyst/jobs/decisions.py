@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from gp4u_protocol.job_spec import Protection
+from gp4u_protocol.job_spec import OnNodeLoss, Protection
 from gp4u_protocol.messages import ActualState
 
 from gp4u_server.catalyst.jobs.types import JobState, Outcome, PlacementState
@@ -17,6 +17,9 @@ QUEUE_WAIT_S_MAX = 86_400
 """A job that never ran is given up after this long: an acknowledged job always ends."""
 STOP_OVERDUE_S = 90.0
 """A stop that the node has not confirmed after this long (grace 30 s, final checkpoint) is taken as done."""
+UNCONFIRMED_MOVE_PAUSE_S = 60.0
+"""A job that moves away and whose node never confirmed the stop is placed this much later: nobody renews the old run's
+lease any more, and by then it has run out wherever the node is (a gateway's authority 10 s, the lease 5 s, drift)."""
 
 HOST_FAULTS = frozenset({"not_claimed", "node_offline", "fetch_failed", "restore_failed", "agent_error"})
 """Reasons of a failed start that say nothing about the job."""
@@ -39,19 +42,35 @@ SENTENCES = {
     "budget_reached": "The job reached its budget and was stopped.",
     "wallet_empty": "The wallet ran dry, so the job was stopped after a final checkpoint.",
     "by_renter": "Stopped by the renter.",
-    "no_capacity": "No node could take the job for a whole day.",
+    "no_capacity": "No node could take the job for a whole day. Ask for less, raise the price cap or allow more regions.",
+    "never_started": (
+        "Nodes took the job but for a whole day it never got to run. Its output and timeline say how far it came; try "
+        "another GPU model or offer, or a smaller folder."
+    ),
+    "deadline_reached": "The job's deadline came before its end, so it was stopped. Its last checkpoint is kept.",
+    "stop_on_node_loss": (
+        "Its node was lost, and its policy for that is to stop (failover.on_node_loss). Its last checkpoint is kept."
+    ),
+    "moves_used_up": (
+        "Its node was lost after it had moved as often as it may (failover.max_moves). Its last checkpoint is kept."
+    ),
+    "node_drained": "The node was taken out of service and the job was submitted without protection.",
     "not_claimed": "The node did not take the job in time.",
 }
 
 
 @dataclass(frozen=True)
 class JobFacts:
-    """What the verdict depends on."""
+    """What the verdict depends on. `moving`: its placement was told to stop so that it goes on elsewhere."""
 
     protection: Protection
     has_run: bool
     stop_reason: str | None
     start_failures: int
+    on_node_loss: OnNodeLoss = OnNodeLoss.MOVE
+    moves: int = 0
+    moves_max: int | None = None
+    moving: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,6 +98,8 @@ def after_exit(
         return Verdict(Outcome.DONE, JobState.DONE)
     if facts.stop_reason is not None:
         return Verdict(Outcome.STOPPED, JobState.STOPPED, facts.stop_reason, SENTENCES.get(facts.stop_reason))
+    if facts.moving:
+        return after_moved(facts)  # it was told to end; how it did says nothing about it
     if reason is None:
         reason = f"signal_{signal}" if signal else f"exit_{exit_code}"
     if detail is None:
@@ -89,6 +110,8 @@ def after_exit(
 
 def after_stopped(facts: JobFacts, reason: str | None) -> Verdict:
     """The node ended the job because it was told to."""
+    if facts.moving and facts.stop_reason is None:
+        return after_moved(facts)
     why = facts.stop_reason or reason or "by_platform"
     return Verdict(Outcome.STOPPED, JobState.STOPPED, why, SENTENCES.get(why))
 
@@ -119,23 +142,65 @@ def after_start_failed(facts: JobFacts, reason: str | None, detail: str | None) 
 
 
 def after_lost(facts: JobFacts) -> Verdict:
-    """The node's lease ran out."""
+    """The node's lease ran out, or the node gave the run up."""
     if facts.stop_reason is not None:
         return Verdict(Outcome.LOST, JobState.STOPPED, facts.stop_reason, SENTENCES.get(facts.stop_reason))
     if facts.protection is Protection.NONE:
         return Verdict(Outcome.LOST, JobState.FAILED, "node_lost", SENTENCES["node_lost"])
+    return _going_on(facts, Outcome.LOST)
+
+
+def after_moved(facts: JobFacts, *, confirmed: bool = True) -> Verdict:
+    """The run ended because its node is taken out of service. `confirmed`: the node itself says that it ended."""
+    if facts.stop_reason is not None:
+        return Verdict(Outcome.MOVED, JobState.STOPPED, facts.stop_reason, SENTENCES.get(facts.stop_reason))
+    if facts.protection is Protection.NONE and facts.has_run:
+        return Verdict(Outcome.MOVED, JobState.FAILED, "node_drained", SENTENCES["node_drained"])
+    return _going_on(facts, Outcome.MOVED, 0.0 if confirmed else UNCONFIRMED_MOVE_PAUSE_S)
+
+
+def _going_on(facts: JobFacts, outcome: Outcome, pause_s: float = 0.0) -> Verdict:
+    """What the job's own policy says. A job that has not run yet has lost nothing and simply waits again."""
+    if facts.has_run:
+        why = None
+        if facts.on_node_loss is OnNodeLoss.STOP:
+            why = "stop_on_node_loss"
+        elif facts.moves_max is not None and facts.moves >= facts.moves_max:
+            why = "moves_used_up"
+        if why is not None:
+            return Verdict(outcome, JobState.STOPPED, why, SENTENCES[why])
     return Verdict(
-        Outcome.LOST,
+        outcome,
         JobState.RECOVERING if facts.has_run else JobState.QUEUED,
-        retry_after_s=0.0,
+        retry_after_s=pause_s,
         start_failures=facts.start_failures,
     )
 
 
 def overdue(
-    now: datetime, *, created_at: datetime, started_at: datetime | None, duration_s_max: int
+    now: datetime,
+    *,
+    created_at: datetime,
+    started_at: datetime | None,
+    duration_s_max: int,
+    deadline_s: int | None = None,
+    is_placed: bool = False,
 ) -> str | None:
-    """The reason for which the job must end now, if any."""
+    """The reason for which the job must end now, if any. `is_placed`: a node has it, though it never ran."""
+    if deadline_s is not None and now >= created_at + timedelta(seconds=deadline_s):
+        return "deadline_reached"
     if started_at is not None:
         return "duration_reached" if now >= started_at + timedelta(seconds=duration_s_max) else None
-    return "no_capacity" if now >= created_at + timedelta(seconds=QUEUE_WAIT_S_MAX) else None
+    if now < created_at + timedelta(seconds=QUEUE_WAIT_S_MAX):
+        return None
+    return "never_started" if is_placed else "no_capacity"
+
+
+TITLES = {
+    "no_capacity": "No node was free",
+    "never_started": "Never started",
+    "deadline_reached": "Deadline reached",
+    "stop_on_node_loss": "Stopped, as its policy says",
+    "moves_used_up": "Stopped: no moves left",
+}
+"""Headlines of ends that `Failed` and `Stopped` would not explain."""

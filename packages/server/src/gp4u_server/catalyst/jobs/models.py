@@ -48,9 +48,8 @@ class Job(Base):
     log_bytes: Mapped[int] = mapped_column(server_default="0")
     last_beat_at: Mapped[datetime | None]
     lost_at: Mapped[datetime | None]
-    stop_asked_at: Mapped[datetime | None]  # a bill asked for the stop; it begins in a transaction of its own
+    stop_asked_at: Mapped[datetime | None]  # a bill asked for the stop, which begins in its own transaction
     moves: Mapped[int] = mapped_column(server_default="0")
-    waits_for_node_id: Mapped[str | None]  # its policy is to wait until this node is back
 
     __table_args__ = (
         CheckConstraint("epoch >= 0", name="epoch_grows_from_zero"),
@@ -101,8 +100,9 @@ class Placement(Base):
     report_seq: Mapped[int] = mapped_column(server_default="0")
     log_next_offset: Mapped[int] = mapped_column(server_default="0")
     recovery: Mapped[dict[str, Any] | None]
+    checkpoint_interval: Mapped[dict[str, Any] | None]
     moving_reason: Mapped[str | None]  # stops in order to go on elsewhere, and why
-    unsettled_since: Mapped[datetime | None]  # over, but neither its GPUs nor its money are given back yet
+    settle_at: Mapped[datetime | None]  # lost, and neither GPUs nor money are given back yet: due then
 
     __table_args__ = (
         CheckConstraint(f"({_LIVE}) = (ended_at IS NULL)", name="ended_has_an_end"),
@@ -111,9 +111,7 @@ class Placement(Base):
         Index("uq_placements_live", "job_id", unique=True, postgresql_where=text(_LIVE)),
         Index("ix_placements_node_live", "node_id", postgresql_where=text(_LIVE)),
         Index("ix_placements_booking", "booking_id"),
-        Index(
-            "ix_placements_unsettled", "unsettled_since", postgresql_where=text("unsettled_since IS NOT NULL")
-        ),
+        Index("ix_placements_unsettled", "settle_at", postgresql_where=text("settle_at IS NOT NULL")),
     )
 
 

@@ -1,9 +1,9 @@
 """Every query on jobs and placements. Rows that are modified are locked first: job, then placement."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, func, select, text
+from sqlalchemy import ColumnElement, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gp4u_server.catalyst.jobs.models import Job, Placement
@@ -84,6 +84,15 @@ async def newest_placements(
     return {placement.job_id: (placement, count) for placement, count in await session.execute(statement)}
 
 
+async def newest_outcome(session: AsyncSession, job_id: str) -> str | None:
+    """How the job's newest placement ended; None when it lives, or there was none."""
+    statement = (
+        select(Placement.outcome).where(Placement.job_id == job_id).order_by(Placement.epoch.desc()).limit(1)
+    )
+    outcome: str | None = await session.scalar(statement)
+    return outcome
+
+
 async def setbacks(session: AsyncSession, job_id: str, limit: int) -> Sequence[tuple[str, datetime]]:
     """(node, instant) of the newest runs of a job that a node lost or could not start."""
     statement = (
@@ -132,6 +141,51 @@ async def wake_waiting(
     )
     values = {"gpus": gpus, "vram_gb": vram_gb, "region": region, "limit": limit}
     return list((await session.scalars(statement, values)).all())
+
+
+async def unsettled_jobs(session: AsyncSession, limit: int) -> list[str]:
+    """Jobs of lost placements that are not settled and due for it, the oldest first."""
+    statement = (
+        select(Placement.job_id)
+        .where(Placement.settle_at <= func.clock_timestamp())
+        .order_by(Placement.settle_at)
+        .limit(limit)
+    )
+    return list((await session.scalars(statement)).all())
+
+
+async def lock_unsettled_placement(session: AsyncSession, job: Job) -> Placement | None:
+    """The job's lost placement that is not settled; the caller holds the job's lock."""
+    return await _lock_placement(session, Placement.job_id == job.id, Placement.settle_at.is_not(None))
+
+
+async def put_off_settling(session: AsyncSession, job_id: str, pause_s: float) -> None:
+    """Not due before `pause_s` from now."""
+    await session.execute(
+        update(Placement)
+        .where(Placement.job_id == job_id, Placement.settle_at.is_not(None))
+        .values(settle_at=func.clock_timestamp() + timedelta(seconds=pause_s))
+    )
+
+
+async def asked_stops(session: AsyncSession, limit: int) -> list[str]:
+    """Jobs whose stop was asked for and is due to begin, the oldest first."""
+    statement = (
+        select(Job.id)
+        .where(Job.stop_asked_at <= func.clock_timestamp())
+        .order_by(Job.stop_asked_at)
+        .limit(limit)
+    )
+    return list((await session.scalars(statement)).all())
+
+
+async def put_off_asked_stop(session: AsyncSession, job_id: str, pause_s: float) -> None:
+    """Not due before `pause_s` from now."""
+    await session.execute(
+        update(Job)
+        .where(Job.id == job_id, Job.stop_asked_at.is_not(None))
+        .values(stop_asked_at=func.clock_timestamp() + timedelta(seconds=pause_s))
+    )
 
 
 async def node_of_placement(session: AsyncSession, placement_id: str) -> str | None:
@@ -205,16 +259,18 @@ async def next_due_in_s(session: AsyncSession) -> float | None:
 
 
 async def overdue_jobs(session: AsyncSession, queue_wait_s_max: float, limit: int) -> list[str]:
-    """Open jobs that reached their longest duration, or never ran and waited too long."""
+    """Open jobs that reached their longest duration or their deadline, or never ran and waited too long."""
     statement = (
         select(Job.id)
         .where(
             _OPEN,
             Job.stop_reason.is_(None),
             text(
-                "clock_timestamp() >= CASE WHEN started_at IS NOT NULL"
+                "(clock_timestamp() >= CASE WHEN started_at IS NOT NULL"
                 " THEN started_at + make_interval(secs => (spec->>'duration_s_max')::float8)"
                 " ELSE created_at + make_interval(secs => :wait) END"
+                " OR clock_timestamp() >= created_at"
+                " + make_interval(secs => (spec->'failover'->>'deadline_s')::float8))"
             ).bindparams(wait=queue_wait_s_max),
         )
         .limit(limit)

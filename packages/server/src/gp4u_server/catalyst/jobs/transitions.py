@@ -14,7 +14,7 @@ from gp4u_server.catalyst.jobs.events import JobEnded, PlacementEnded, Placement
 from gp4u_server.catalyst.jobs.models import Job, Placement
 from gp4u_server.catalyst.jobs.ports import NodeDesires
 from gp4u_server.catalyst.jobs.timeline import Timeline
-from gp4u_server.catalyst.jobs.types import EventKind, JobState, PlacementState
+from gp4u_server.catalyst.jobs.types import EventKind, JobState, Outcome, PlacementState
 from gp4u_server.foundation.events import EventBus
 
 NODE_DESIRED_CHANNEL = "gp4u_node_desired"
@@ -43,10 +43,10 @@ class Transitions:
         if state in (ActualState.EXITED, ActualState.STOPPED) and not shim_lost:
             if state is ActualState.EXITED:
                 verdict = decisions.after_exit(
-                    facts_of(job), report.exit_code, report.signal, report.reason, report.detail
+                    facts_of(job, placement), report.exit_code, report.signal, report.reason, report.detail
                 )
             else:
-                verdict = decisions.after_stopped(facts_of(job), report.reason)
+                verdict = decisions.after_stopped(facts_of(job, placement), report.reason)
             await self.end_placement(session, job, placement, verdict, at)
             await self.apply(session, job, verdict, at, exit_code=report.exit_code)
             await self.node_changed(session, placement.node_id)
@@ -55,7 +55,7 @@ class Transitions:
         elif state is ActualState.KILLED or shim_lost:
             # Nobody superseded this epoch, yet the node gave the run up (say, frozen for a day): start over elsewhere.
             job.last_beat_at = job.lost_at = at
-            verdict = decisions.after_lost(facts_of(job))
+            verdict = decisions.after_lost(facts_of(job, placement))
             await self.end_placement(session, job, placement, verdict, at)
             await self.apply(session, job, verdict, at, exit_code=None)
             await self.node_changed(session, placement.node_id)
@@ -123,7 +123,7 @@ class Transitions:
         self, session: AsyncSession, job: Job, placement: Placement, reason: str | None, detail: str | None
     ) -> None:
         at = await db_now(session)
-        verdict = decisions.after_start_failed(facts_of(job), reason, detail)
+        verdict = decisions.after_start_failed(facts_of(job, placement), reason, detail)
         placement.reason = reason
         if not verdict.state.is_final:
             said = detail or decisions.SENTENCES.get(reason or "") or "The start failed."
@@ -150,24 +150,39 @@ class Transitions:
         at: datetime,
     ) -> None:
         """Close the row and tell bookings. `at` is when its running time ends."""
+        self.close(job, placement, verdict, at)
+        # The job's new state stands before anybody hears of the end: the last charge may exhaust the wallet, and the
+        # stop that follows from it must not turn a job that is done into one that was stopped.
+        self.enter(job, verdict, at)
+        await self.tell_end(session, job, placement)
+
+    def close(self, job: Job, placement: Placement, verdict: decisions.Verdict, at: datetime) -> None:
+        """The placement is over; from here on nothing is accepted from it. Touches no other row."""
         at = max(at, placement.metered_from or placement.created_at)
         self.close_segment(job, placement, at)
         placement.state = PlacementState.ENDED.value
         placement.outcome = verdict.outcome.value
         placement.reason = verdict.reason or placement.reason
         placement.ended_at = at
-        # The job's new state stands before anybody hears of the end: the last charge may exhaust the wallet, and the
-        # stop that follows from it must not turn a job that is done into one that was stopped.
+
+    @staticmethod
+    def enter(job: Job, verdict: decisions.Verdict, at: datetime) -> None:
+        """The job's state is the verdict's."""
         job.state = verdict.state.value
         if verdict.state.is_final:
             job.ended_at = max(at, job.created_at)
+
+    async def tell_end(self, session: AsyncSession, job: Job, placement: Placement) -> None:
+        """Whoever gave GPUs and money to the placement takes them back: locks node, offer, booking, meter, accounts."""
+        assert placement.outcome is not None
+        assert placement.ended_at is not None
         await session.flush()
         await self.bus.publish(
             session,
             PlacementEnded(
                 **ids_of(job, placement),
-                outcome=verdict.outcome,
-                at=at,
+                outcome=Outcome(placement.outcome),
+                at=placement.ended_at,
                 saved_until=placement.checkpoint_at or placement.running_at,
             ),
         )
@@ -199,6 +214,7 @@ class Transitions:
             JobState.FAILED: (EventKind.FAILED, "Failed"),
             JobState.STOPPED: (EventKind.STOPPED, "Stopped"),
         }[verdict.state]
+        title = decisions.TITLES.get(verdict.reason or "", title)
         await self.timeline.append(
             session,
             job,
@@ -234,12 +250,18 @@ class Transitions:
         await notify(session, NODE_DESIRED_CHANNEL, node_id)
 
 
-def facts_of(job: Job) -> decisions.JobFacts:
+def facts_of(job: Job, placement: Placement | None = None) -> decisions.JobFacts:
+    """What a verdict on the job depends on; `placement` is the one that it is about."""
+    spec = JobSpec.model_validate(job.spec)
     return decisions.JobFacts(
-        protection=JobSpec.model_validate(job.spec).protection,
+        protection=spec.protection,
         has_run=job.started_at is not None,
         stop_reason=job.stop_reason,
         start_failures=job.start_failures,
+        on_node_loss=spec.failover.on_node_loss,
+        moves=job.moves,
+        moves_max=spec.failover.moves_max,
+        moving=placement is not None and placement.moving_reason is not None,
     )
 
 

@@ -42,6 +42,12 @@ class Outcome(StrEnum):
     STOPPED = "stopped"
     START_FAILED = "start_failed"
     LOST = "lost"  # the node's lease ran out
+    MOVED = "moved"  # ended with notice, so that the job goes on elsewhere
+
+    @property
+    def gives_unsaved_work_back(self) -> bool:
+        """Whether running time after the last committed checkpoint is given back to the renter."""
+        return self in (Outcome.LOST, Outcome.MOVED)
 
 
 class EventKind(StrEnum):
@@ -57,6 +63,7 @@ class EventKind(StrEnum):
     NODE_SUSPECT = "node_suspect"
     NODE_BACK = "node_back"
     NODE_LOST = "node_lost"
+    MOVING = "moving"  # its node is taken out of service; final checkpoint, then it goes on elsewhere
     FAILED_OVER = "failed_over"
     RESUMED = "resumed"
     RETRYING = "retrying"

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
 
-from gp4u_protocol.job_spec import JobSpec, Protection
+from gp4u_protocol.job_spec import JobSpec, OnNodeLoss, Protection
 
 from gp4u_server.kit.money import MICROS_PER_UNIT
 from gp4u_server.market.types import OfferState, OfferView
@@ -52,6 +52,7 @@ class Limit(StrEnum):
     NOT_LISTED = "not_listed"
     NODE_OFFLINE = "node_offline"
     JUST_FAILED = "just_failed"
+    OTHER_NODE = "other_node"
     GPU_MODEL = "gpu_model"
     VRAM = "vram"
     REGION = "region"
@@ -73,6 +74,7 @@ WORDS = {
     Limit.NOT_LISTED: "not listed",
     Limit.NODE_OFFLINE: "offline",
     Limit.JUST_FAILED: "just failed this job",
+    Limit.OTHER_NODE: "not the node that the job waits for",
     Limit.GPU_MODEL: "another GPU model",
     Limit.VRAM: "too little GPU memory",
     Limit.REGION: "another region",
@@ -92,7 +94,8 @@ WORDS = {
 class Need:
     """What a job needs, in the router's terms. `models` and `regions` empty mean any.
 
-    `setbacks`: node → how many seconds ago each run of this job failed there.
+    `setbacks`: node → how many seconds ago each run of this job failed there. `home_region`, `home_node_id`: where it
+    was last. `is_replacement`: it has run before, so its own policy for moves applies (spec.failover).
     """
 
     spec: JobSpec
@@ -102,6 +105,22 @@ class Need:
     fraction_left: float = 1.0
     bytes_to_fetch: int = 0
     home_region: str | None = None
+    home_node_id: str | None = None
+    is_replacement: bool = False
+
+    @property
+    def rate_cap_micros(self) -> int | None:
+        """The most that the job pays per hour; a replacement may have a lower ceiling than the budget's."""
+        caps = [self.spec.budget.per_hour_micros_max]
+        if self.is_replacement:
+            caps.append(self.spec.failover.per_hour_micros_max)
+        return min((cap for cap in caps if cap is not None), default=None)
+
+    @property
+    def waits_for_node_id(self) -> str | None:
+        """The only node that will do, where the policy is to wait for it."""
+        waits = self.is_replacement and self.spec.failover.on_node_loss is OnNodeLoss.WAIT
+        return self.home_node_id if waits else None
 
 
 @dataclass(frozen=True)
@@ -140,6 +159,8 @@ def need_of(
     progress: dict[str, object] | None = None,
     bytes_to_fetch: int = 0,
     home_region: str | None = None,
+    home_node_id: str | None = None,
+    is_replacement: bool = False,
 ) -> Need:
     """A job's need; `progress` is what the job said last ({"step", "total_steps"}), `setbacks` are (node, seconds ago)."""
     step, total = (progress or {}).get("step"), (progress or {}).get("total_steps")
@@ -157,6 +178,8 @@ def need_of(
         fraction_left=left,
         bytes_to_fetch=bytes_to_fetch,
         home_region=home_region,
+        home_node_id=home_node_id,
+        is_replacement=is_replacement,
     )
 
 
@@ -218,7 +241,10 @@ def _candidate(need: Need, offer: OfferView) -> Candidate:
 
 def _failed(need: Need, offer: OfferView, rate: int) -> list[tuple[Limit, str]]:
     wanted, spec = need.spec.resources, need.spec
-    cap = spec.budget.per_hour_micros_max
+    cap = need.rate_cap_micros
+    is_own_cap = cap != spec.budget.per_hour_micros_max
+    stays = need.is_replacement and spec.failover.same_region_only and need.home_region is not None
+    waits_for = need.waits_for_node_id
     checks = (
         (offer.state is not OfferState.LISTED, Limit.NOT_LISTED, "the offer is not listed"),
         (not offer.node_ready, Limit.NODE_OFFLINE, "the node is not online"),
@@ -238,6 +264,16 @@ def _failed(need: Need, offer: OfferView, rate: int) -> list[tuple[Limit, str]]:
             f"{offer.region} is not among the wanted regions",
         ),
         (
+            stays and offer.region != need.home_region,
+            Limit.REGION,
+            f"{offer.region} is not {need.home_region}, where the job stays (failover.same_region_only)",
+        ),
+        (
+            waits_for is not None and offer.node_id != waits_for,
+            Limit.OTHER_NODE,
+            "the job waits for the node it ran on (failover.on_node_loss)",
+        ),
+        (
             offer.gpus_total < wanted.gpus,
             Limit.GPUS_TOTAL,
             f"needs {wanted.gpus} GPUs, has {offer.gpus_total}",
@@ -250,7 +286,7 @@ def _failed(need: Need, offer: OfferView, rate: int) -> list[tuple[Limit, str]]:
         (
             cap is not None and rate > cap,
             Limit.PRICE,
-            f"costs {_units(rate)} per hour, the cap is {_units(cap or 0)}",
+            f"costs {_units(rate)} per hour, the cap{' for replacements' if is_own_cap else ''} is {_units(cap or 0)}",
         ),
         (
             not offer.duration_s_min <= spec.duration_s_max <= offer.duration_s_max,
@@ -297,6 +333,8 @@ def summary_of_choice(chosen: Candidate, candidates: Sequence[Candidate]) -> str
 def summary_of_waiting(need: Need, candidates: Sequence[Candidate]) -> str:
     """What the job needs and what would free it, in a sentence or two."""
     wanted = f"Needs {_wanted(need)}"
+    if need.waits_for_node_id is not None:
+        return _summary_of_waiting_for(need, candidates, wanted)
     if not candidates:
         return f"{wanted}; no offer is listed at the moment."
     too_dear = [candidate for candidate in candidates if _fails_only(candidate, {Limit.PRICE})]
@@ -319,6 +357,16 @@ def summary_of_waiting(need: Need, candidates: Sequence[Candidate]) -> str:
     return f"{wanted}; none of {len(candidates)} listed offers has that ({reasons})."
 
 
+def _summary_of_waiting_for(need: Need, candidates: Sequence[Candidate], wanted: str) -> str:
+    policy = "as its policy says (failover.on_node_loss: wait)"
+    for candidate in candidates:
+        if candidate.offer.node_id == need.waits_for_node_id:
+            return (
+                f"{wanted}; it waits for {candidate.offer.node_name}, {policy}: {candidate.excluded_because}."
+            )
+    return f"{wanted}; it waits for the node it ran on, {policy}: that node is not listed any more."
+
+
 def _fails_only(candidate: Candidate, limits: set[Limit] | frozenset[Limit]) -> bool:
     return bool(candidate.failed) and all(limit in limits for limit, _ in candidate.failed)
 
@@ -332,8 +380,10 @@ def _wanted(need: Need) -> str:
         parts.append(f"with ≥ {resources.vram_gb_min} GB")
     if need.regions:
         parts.append(f"in {' or '.join(sorted(need.regions))}")
-    if need.spec.budget.per_hour_micros_max is not None:
-        parts.append(f"at ≤ {_units(need.spec.budget.per_hour_micros_max)}/h")
+    elif need.is_replacement and need.spec.failover.same_region_only and need.home_region:
+        parts.append(f"in {need.home_region}")
+    if need.rate_cap_micros is not None:
+        parts.append(f"at ≤ {_units(need.rate_cap_micros)}/h")
     return " ".join(parts)
 
 

@@ -81,7 +81,7 @@ class Router:
         candidates = weigh(need, offers)
         if chosen_offer_id is not None:
             _refuse_unfit(candidates[0])
-        taken, reservation = await self._reserve(session, job, candidates, now)
+        taken, reservation = await self._reserve(session, job, need, candidates, now)
         took_ms = (self.clock.monotonic_s() - began_s) * 1000
         if taken is None or reservation is None:
             if chosen_offer_id is not None:
@@ -126,10 +126,12 @@ class Router:
             progress=job.progress,
             bytes_to_fetch=fetched,
             home_region=last.region if last else None,
+            home_node_id=last.node_id if last else None,
+            is_replacement=last is not None and job.started_at is not None,
         )
 
     async def _reserve(
-        self, session: AsyncSession, job: JobView, candidates: list[Candidate], now: datetime
+        self, session: AsyncSession, job: JobView, need: Need, candidates: list[Candidate], now: datetime
     ) -> tuple[Candidate | None, Reservation | None]:
         """Try the best candidates in turn; those that were taken meanwhile are marked in `candidates`."""
         for place, candidate in enumerate(candidates[:ATTEMPTS_MAX]):
@@ -145,6 +147,9 @@ class Router:
                         gpus=job.spec.resources.gpus,
                         now=now,
                     )
+                    cap = need.rate_cap_micros
+                    if cap is not None and reservation.rate_per_hour_micros > cap:
+                        raise OfferTaken("The offer has just become dearer than the job allows.")
             except OfferTaken:
                 candidates[place] = candidate.without(Limit.TAKEN, "somebody took it while this was decided")
             else:

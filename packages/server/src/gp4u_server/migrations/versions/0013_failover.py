@@ -1,4 +1,4 @@
-"""Capacity that came free, stops that a bill asked for, ends of placements that are not settled yet, moves."""
+"""Capacity that came free, stops that a bill asked for, losses that are not settled yet, moves."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -27,14 +27,13 @@ def upgrade() -> None:
         postgresql_where=sa.text("stop_asked_at IS NOT NULL"),
     )
     op.add_column("jobs", sa.Column("moves", sa.BigInteger(), server_default="0", nullable=False))
-    op.add_column("jobs", sa.Column("waits_for_node_id", sa.Text()))
     op.add_column("placements", sa.Column("moving_reason", sa.Text()))
-    op.add_column("placements", sa.Column("unsettled_since", instant))
+    op.add_column("placements", sa.Column("settle_at", instant))
     op.create_index(
         "ix_placements_unsettled",
         "placements",
-        ["unsettled_since"],
-        postgresql_where=sa.text("unsettled_since IS NOT NULL"),
+        ["settle_at"],
+        postgresql_where=sa.text("settle_at IS NOT NULL"),
     )
 
 

@@ -1,0 +1,166 @@
+"""What a node says about its placements: claims, reports, output, checkpoints, progress."""
+
+from dataclasses import dataclass
+
+from gp4u_protocol.messages import PlacementSpec, Progress, Report, ReportAck
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from gp4u_server.catalyst.jobs import fencing, repository
+from gp4u_server.catalyst.jobs.logs import append_log
+from gp4u_server.catalyst.jobs.timeline import CHECKPOINTS_SHOWN_ALL
+from gp4u_server.catalyst.jobs.transitions import db_now, ms_between
+from gp4u_server.catalyst.jobs.types import EventKind, PlacementState
+from gp4u_server.catalyst.jobs.use_cases import UseCases, stale
+from gp4u_server.catalyst.jobs.views import PlacementView, placement_spec, placement_view
+
+
+@dataclass(frozen=True)
+class LeasedPlacement:
+    """A live placement of a node, as the gateway needs it. `claimed`: it holds a lease that beats may renew."""
+
+    spec: PlacementSpec
+    renter_id: str
+    claimed: bool
+    wants_first_step: bool
+    step_before: int | None
+
+
+@dataclass(frozen=True)
+class Reports(UseCases):
+    """The node's side. Every write is fenced by the placement's epoch."""
+
+    async def live_on_node(self, session: AsyncSession, node_id: str) -> list[LeasedPlacement]:
+        """What the node should run now: the body of `Desired`."""
+        return [
+            LeasedPlacement(
+                spec=placement_spec(job, placement),
+                renter_id=job.renter_id,
+                claimed=placement.state != PlacementState.OFFERED.value,
+                wants_first_step=placement.recovery is not None and "first_step_ms" not in placement.recovery,
+                step_before=(job.progress or {}).get("step"),
+            )
+            for job, placement in await repository.live_on_node(session, node_id)
+        ]
+
+    async def record_claim(self, session: AsyncSession, node_id: str, placement_id: str, epoch: int) -> bytes:
+        """The node takes the placement. Returns the job's data key; again on every repetition.
+
+        Raises StaleEpoch when the epoch is not current, the placement is over, or it is another node's.
+        """
+        job, placement = await self._current(session, placement_id, epoch)
+        if placement.node_id != node_id:
+            raise stale()
+        if placement.state == PlacementState.OFFERED.value:
+            placement.state = PlacementState.CLAIMED.value
+            placement.claimed_at = await db_now(session)
+        return self.data_keys.unwrap(job.id, job.data_key)
+
+    async def record_report(self, session: AsyncSession, node_id: str, report: Report) -> ReportAck:
+        """Apply a report once. Repetitions are acknowledged without effect; another epoch's are `stale`."""
+        found = await repository.lock_placement(session, report.placement_id)
+        stale = ReportAck(placement_id=report.placement_id, epoch=report.epoch, seq=report.seq, stale=True)
+        if found is None:
+            return stale
+        job, placement = found
+        if placement.node_id != node_id:
+            return stale
+        fate = fencing.judge_report(
+            report.epoch,
+            report.seq,
+            placement_epoch=placement.epoch,
+            job_epoch=job.epoch,
+            ended=placement.state == PlacementState.ENDED.value,
+            last_seq=placement.report_seq,
+        )
+        if fate is fencing.ReportFate.STALE:
+            return stale
+        ack = stale.model_copy(update={"stale": False})
+        if fate is fencing.ReportFate.REPEATED:
+            return ack
+        placement.report_seq = report.seq
+        await self._transitions.apply_report(session, job, placement, report)
+        return ack
+
+    async def append_log(
+        self, session: AsyncSession, node_id: str, placement_id: str, epoch: int, offset: int, text: str
+    ) -> int:
+        """Store output and return the placement's next expected byte offset. Raises StaleEpoch.
+
+        The last output of a placement that has just ended still counts, as long as its epoch is the job's.
+        """
+        found = await repository.lock_placement(session, placement_id)
+        if found is None:
+            raise stale()
+        job, placement = found
+        if placement.node_id != node_id or placement.epoch != epoch or job.epoch != epoch:
+            raise stale()
+        return await append_log(session, job, placement, offset, text)
+
+    async def assert_current(self, session: AsyncSession, placement_id: str, epoch: int) -> PlacementView:
+        """Raise StaleEpoch unless this placement is live and its epoch is the job's.
+
+        Holds the job's row until the transaction ends, so a write made under this check and the start of the next
+        epoch exclude each other. The exclusive lock (not FOR SHARE) lets the same transaction go on to
+        `record_checkpoint` without two of them waiting for each other.
+        """
+        job, placement = await self._current(session, placement_id, epoch)
+        return placement_view(placement, job.renter_id)
+
+    async def record_checkpoint(
+        self,
+        session: AsyncSession,
+        placement_id: str,
+        epoch: int,
+        *,
+        checkpoint_id: str,
+        seq: int,
+        step: int | None = None,
+        size_bytes: int | None = None,
+        stored_bytes: int | None = None,
+        trigger: str | None = None,
+        ms: int | None = None,
+    ) -> None:
+        """A checkpoint of this placement is committed in this transaction: it is the job's restore point from now on.
+
+        Raises StaleEpoch. Older ones than the newest (by epoch, seq) change nothing.
+        """
+        job, placement = await self._current(session, placement_id, epoch)
+        newest = (
+            (job.checkpoint_epoch or 0, job.checkpoint_seq or 0) if job.checkpoint_id is not None else None
+        )
+        if not fencing.is_newer_checkpoint(newest, epoch, seq):
+            return
+        job.checkpoint_id, job.checkpoint_epoch, job.checkpoint_seq = checkpoint_id, epoch, seq
+        job.checkpoint_at = placement.checkpoint_at = await db_now(session)
+        job.checkpoints_count += 1
+        if step is not None:
+            job.progress = {"total_steps": None, "metrics": {}, **(job.progress or {}), "step": step}
+        number = job.checkpoints_count
+        if number <= CHECKPOINTS_SHOWN_ALL or number % 10 == 0 or trigger == "final":
+            await self._timeline.append(
+                session,
+                job,
+                EventKind.CHECKPOINT,
+                f"Checkpoint {number}",
+                epoch=epoch,
+                ms=ms,
+                checkpoint_id=checkpoint_id,
+                number=number,
+                step=step,
+                size_bytes=size_bytes,
+                stored_bytes=stored_bytes,
+                trigger=trigger,
+            )
+        else:
+            await session.flush()
+
+    async def record_first_step(
+        self, session: AsyncSession, placement_id: str, epoch: int, progress: Progress
+    ) -> None:
+        """After a failover the job went past the step it had reached before: the recovery is complete."""
+        job, placement = await self._current(session, placement_id, epoch)
+        if placement.recovery is None or "first_step_ms" in placement.recovery or job.last_beat_at is None:
+            return
+        ms = ms_between(job.last_beat_at, await db_now(session))
+        placement.recovery = {**placement.recovery, "first_step_ms": ms}
+        job.progress = progress.model_dump()
