@@ -42,6 +42,8 @@ class Node(Process):
         self.placements: dict[LeaseId, Placement] = {}
         self.powered = True
         self.runs_begun = 0
+        self.asleep_until = 0.0
+        self.dialled = 0
         self._begin()
 
     def _begin(self) -> None:
@@ -50,7 +52,6 @@ class Node(Process):
         self.gateway: Gateway | None = None
         self._desired: list[PlacementSpec] | None = None
         self._claim_seq = 0
-        self._dialled = 0
         self._unanswered: dict[int, float] = {}
         self._reports_sent_at = float("-inf")
         self._absent_at: dict[LeaseId, float] = {}
@@ -89,20 +90,25 @@ class Node(Process):
         if not self.powered:
             return
         self.pause(seconds)
+        self.asleep_until = self.paused_until
         for placement in self.placements.values():
             if placement.shim is not None:
                 placement.shim.sleep()
                 self.world.after(seconds, self._wake, placement, placement.shim)
 
     def _wake(self, placement: Placement, shim: object) -> None:
-        if self.world.now < self.paused_until and self.alive:
-            self.world.at(self.paused_until, self._wake, placement, shim)
+        if self.world.now < self.asleep_until:
+            self.world.at(self.asleep_until, self._wake, placement, shim)
         elif placement.shim is shim and placement.shim is not None and not placement.shim.gone:
             placement.shim.wake()
 
     def _restart(self, life: int) -> None:
         if life != self.life or self.alive:
             return
+        if self.world.now < self.asleep_until and self.powered:
+            self.world.at(self.asleep_until, self._restart, life)
+            return
+        self.asleep_until = 0.0
         self.revive()
         self.powered = True
         self.world.counts["agent_restarts"] += 1
@@ -118,36 +124,44 @@ class Node(Process):
 
     def _dial(self) -> None:
         """One session at a time: the old one was dropped before."""
-        self._dialled += 1
+        self.dialled += 1
         self.session = None
         self._desired = None
         gateways = self.platform.gateways
         gateway = gateways[int(self.world.chance() * len(gateways))]
-        self.link.carry(True, gateway, gateway.hello, self, self._dialled)
-        self.soon(HANDSHAKE_TIMEOUT_S, self._handshake_over, self._dialled)
+        self.link.carry(True, gateway, gateway.hello, self, self.dialled)
+        self.soon(HANDSHAKE_TIMEOUT_S, self._handshake_over, self.dialled)
+
+    def challenged(self, gateway: "Gateway", dialled: int) -> None:
+        """Prove the key: a session begins only where both directions work."""
+        if dialled == self.dialled and self.session is None:
+            self.link.carry(True, gateway, gateway.prove, self, dialled)
 
     def _handshake_over(self, dialled: int) -> None:
-        if dialled == self._dialled and self.session is None:
+        if dialled == self.dialled and self.session is None:
             self._dial()
 
     def _drop(self) -> None:
         self.session = None
         self._desired = None
-        self._dialled += 1
+        self.dialled += 1
         self.soon(0.1 + 0.5 * self.world.chance(), self._dial)
 
-    def welcome(self, gateway: "Gateway", dialled: int, session: str, ttl_s: float) -> None:
-        """The gateway serves us."""
-        if dialled != self._dialled or self.session is not None:
+    def welcome(
+        self, gateway: "Gateway", dialled: int, session: str, ttl_s: float, specs: list[PlacementSpec]
+    ) -> None:
+        """The gateway serves us, and says at once what it wants: one stream keeps the two in order."""
+        if dialled != self.dialled or self.session is not None:
             return
         self.session, self.gateway = session, gateway
         self.holder.begin_session(session, ttl_s)
-        self._desired = None
+        self._desired = specs
         self._reports_sent_at = float("-inf")
         self._unanswered.clear()
         for placement in self.placements.values():
             placement.claim_sent_at = None
         self._beat(session, 1)
+        self.converge()
 
     def closed(self, session: str) -> None:
         """The gateway closed this connection."""

@@ -22,7 +22,11 @@ from gp4u_simulation.world import Process, World
 
 EPOCH_0 = datetime(2026, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
-ENDED_LATELY = timedelta(hours=1)
+TRANSACTION_S_MAX = 10.0
+"""Connections to the database give up after this long (`kit.db`)."""
+CONNECT_S_MAX = 4.0
+"""A handshake's transaction must give up after this long: before its agent gives up waiting (5 s) and begins a session
+elsewhere, which a late one would supersede while the other gateway still renews. See docs/design/leases.md."""
 
 
 class Connected(NamedTuple):
@@ -48,8 +52,6 @@ class Database:
         self.stalled_until = 0.0
         self.flaky_until = 0.0
         self.wall_offset_s = 0.0
-        self.stepped = False
-        self.outage_s = 0.0  # how long it was, or will have been, out of somebody's reach
         self.node_listeners: list[Callable[[str], None]] = []
         self.work_listeners: list[Callable[[], None]] = []
 
@@ -70,19 +72,13 @@ class Database:
         """Run `work` after a latency, and `then` in the process after another. A caller that died has still
         committed. `failed`: the connection broke, and whether it committed is unknown."""
         world = self.world
-        world.after(
-            0.001 + 0.01 * world.chance(),
-            self._execute,
-            process,
-            process.life,
-            work,
-            then,
-            failed,
-            arguments,
-        )
+        until = world.now + (CONNECT_S_MAX if work == self.connect else TRANSACTION_S_MAX)
+        delay = 0.001 + 0.01 * world.chance()
+        world.after(delay, self._execute, until, process, process.life, work, then, failed, arguments)
 
     def _execute(
         self,
+        until: float,
         process: Process,
         life: int,
         work: Callable[..., Any],
@@ -93,7 +89,11 @@ class Database:
         world = self.world
         away_until = max(self.stalled_until, process.database_cut_until)
         if world.now < away_until:
-            world.at(away_until, self._execute, process, life, work, then, failed, arguments)
+            if away_until < until:
+                world.at(away_until, self._execute, until, process, life, work, then, failed, arguments)
+            else:
+                world.counts["transactions_timed_out"] += 1
+                world.at(until, self._give_up, process, life, failed)
             return
         broken = world.now < self.flaky_until and world.chance() < 0.5
         if broken and world.chance() < 0.5:
@@ -106,6 +106,10 @@ class Database:
                     process.soon(0.001 + 0.005 * world.chance(), then, result)
                 return
             world.counts["answers_lost"] += 1
+        self._give_up(process, life, failed)
+
+    @staticmethod
+    def _give_up(process: Process, life: int, failed: Callable[[], None] | None) -> None:
         if failed is not None and life == process.life:
             process.soon(0.005, failed)
 

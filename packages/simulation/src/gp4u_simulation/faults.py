@@ -79,13 +79,11 @@ def _crash_gateway(platform: Platform, seconds: float) -> None:
 
 def _pause_gateway(platform: Platform, seconds: float) -> None:
     _gateway(platform).pause(seconds)
-    platform.database.outage_s += seconds
 
 
 def _cut_gateway_off(platform: Platform, seconds: float) -> None:
     # From the database alone; its agents still reach it.
     _gateway(platform).database_cut_until = platform.world.now + 2 * seconds
-    platform.database.outage_s += 2 * seconds
 
 
 def _crash_controller(platform: Platform, seconds: float) -> None:
@@ -98,7 +96,6 @@ def _pause_controller(platform: Platform, seconds: float) -> None:
 
 def _stall_database(platform: Platform, seconds: float) -> None:
     platform.database.stalled_until = platform.world.now + seconds
-    platform.database.outage_s += seconds
 
 
 def _flaky_database(platform: Platform, seconds: float) -> None:
@@ -107,8 +104,9 @@ def _flaky_database(platform: Platform, seconds: float) -> None:
 
 def _step_wall_clock(platform: Platform, _: float) -> None:
     database, chance = platform.database, platform.world.chance
-    database.stepped = True
-    database.wall_offset_s += 40.0 * (chance() - 0.5)
+    step_s = 40.0 * (chance() - 0.5)
+    database.wall_offset_s += step_s
+    platform.outage_s += abs(step_s)
 
 
 def _lose_store(platform: Platform, seconds: float) -> None:
@@ -162,6 +160,7 @@ FAULTS: dict[str, tuple[int, Callable[[Platform, float], None]]] = {
     "stop_job": (1, _stop_job),
 }
 """Name → (how often, what it does)."""
+OURS = frozenset({"crash_gateway", "pause_gateway", "cut_gateway_off", "stall_database", "flaky_database"})
 
 
 def strike(platform: Platform, name: str) -> None:
@@ -169,6 +168,8 @@ def strike(platform: Platform, name: str) -> None:
     seconds = _seconds(platform)
     platform.world.counts[f"fault_{name}"] += 1
     platform.world.note("fault: %s, %.2f s", name, seconds)
+    if name in OURS:
+        platform.outage_s += 2 * seconds + 1.0
     FAULTS[name][1](platform, seconds)
 
 

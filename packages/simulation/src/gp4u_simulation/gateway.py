@@ -226,12 +226,18 @@ class Gateway(Process):
     def _send_desired(self, session: Session) -> None:
         session.desired_sent_at = self.clock.read()
         specs = [placement.spec() for placement in session.wanted.values()]
-        session.node.link.carry(False, session.node, session.node.desired, session.id, specs)
+        session.node.link.carry_surely(False, session.node, session.node.desired, session.id, specs)
 
     # --- agents ------------------------------------------------------------------------------------------
 
     def hello(self, node: "Node", dialled: int) -> None:
-        """An agent dials in."""
+        """An agent dials in: challenge it."""
+        node.link.carry(False, node, node.challenged, self, dialled)
+
+    def prove(self, node: "Node", dialled: int) -> None:
+        """It proved its key: open its session. A socket that was closed meanwhile brings no proof."""
+        if dialled != node.dialled or node.session is not None:
+            return
         if not self.gateway_id or not self.table.has_authority(self.clock.read()):
             return
         mine = self.gateway_id
@@ -247,8 +253,9 @@ class Gateway(Process):
             self.table.opened(node.node_id, session.id, result.session_no, result.claimed, self.clock.read())
             self.sessions[node.node_id] = session
             self.world.counts["sessions"] += 1
-            node.link.carry(False, node, node.welcome, self, dialled, session.id, LEASE_TTL_S)
-            self._send_desired(session)
+            session.desired_sent_at = self.clock.read()
+            specs = [placement.spec() for placement in result.live]
+            node.link.carry(False, node, node.welcome, self, dialled, session.id, LEASE_TTL_S, specs)
 
         self.database.transact(self, self.database.connect, connected, None, node.node_id, mine, silent_s)
 

@@ -30,6 +30,9 @@ PACKS_KEPT = 2
 class Placement:
     """See module."""
 
+    stores_first = True
+    """Packs before the manifest's commit; a planted bug turns it round."""
+
     def __init__(self, node: "Node", lease: LeaseId, job_id: str) -> None:
         self.node = node
         self.world = node.world
@@ -51,6 +54,7 @@ class Placement:
         self._attempt = 0
         self._work = 0.0
         self._known: dict[str, int] = {}
+        self._snapshots = 0
 
     def actual(self) -> Actual:
         """As reconciliation sees it."""
@@ -307,14 +311,20 @@ class Placement:
         database, referee = node.platform.database, node.platform.referee
         node.platform.packs_made += 1
         pack_id = f"pack-{self.lease.placement_id}-{node.platform.packs_made}"
-        named = {pack: PACK_BYTES for pack in list(self._known)[-PACKS_KEPT:]}
+        named = dict.fromkeys(list(self._known)[-PACKS_KEPT:], PACK_BYTES)
         named[pack_id] = PACK_BYTES
+        self._snapshots += 1
+        mine = self._snapshots  # one at a time: whoever gave up waiting goes on with the next
 
         def opened(upload_id: str | None) -> None:
+            if mine != self._snapshots:
+                return
             if upload_id is None:
                 self.refused = True
                 node.converge()
                 return
+            if not self.stores_first:
+                self._later(0.01, commit, upload_id)
             put_s = 0.05 + (0.3 if self.world.chance() < 0.9 else 4.0) * self.world.chance()
             # The store takes what was sent, whoever lives by then.
             self.world.after(put_s, put, upload_id)
@@ -325,7 +335,8 @@ class Placement:
                 self.world.counts["puts_failed"] += 1
                 return
             referee.objects.add(pack_id)
-            self._later(0.01, commit, upload_id)
+            if mine == self._snapshots:
+                self._later(0.01, commit, upload_id)
 
         def commit(upload_id: str) -> None:
             node.link.carry(True, node.platform.api, check, upload_id)

@@ -18,6 +18,7 @@ class Platform:
         self.database = Database(world, self.referee)
         self.store_down_until = 0.0
         self.packs_made = 0
+        self.outage_s = 0.0  # how long, at most, something of ours was away or its wall clock wrong
         for number in range(nodes):
             self.database.nodes[f"node{number}"] = NodeRow(f"node{number}")
         self.api = Process(world)

@@ -17,51 +17,60 @@ PATIENCE_S = 220.0
 RICH_MICROS = 10_000_000
 """A second costs a thousand micro-units: a wallet for thousands of seconds, or (rarely) for a few."""
 
+CALM_SHARE = 0.06
+CALM_FAULTS = ("pause_controller", "crash_controller", "stall_database", "pause_gateway")
+"""In a calm seed only one thing goes wrong, and it is ours: no node may be taken for dead."""
+
 ALL = tuple(name for name, (weight, _) in FAULTS.items() for _ in range(weight))
 
 
-def play(
-    seed: int,
-    *,
-    faults: Sequence[str] = ALL,
-    gateways: int | None = None,
-    lossless: bool = False,
-    recording: bool = False,
-) -> World:
-    """Run one seed to its end. Raises Violation; `world_of` keeps what was recorded until then."""
-    world = World(seed, recording=recording)
-    run(world, faults=faults, gateways=gateways, lossless=lossless)
-    return world
+def run(world: World, *, faults: Sequence[str] | None = None, calm: bool | None = None) -> None:
+    """Play the world's seed to its end. Raises Violation; the world's history then says what led to it.
 
-
-def run(
-    world: World, *, faults: Sequence[str] = ALL, gateways: int | None = None, lossless: bool = False
-) -> None:
-    """As `play`, in a world that the caller keeps: its history says what led to a violation."""
+    `faults` and `calm` narrow what the seed may draw: planted bugs are looked for where they should show.
+    """
     random = world.random
+    if calm is None:
+        calm = faults is None and random.random() < CALM_SHARE
     platform = Platform(
         world,
         nodes=random.choice((2, 3, 3, 4)),
-        gateways=gateways or random.choice((1, 1, 2, 3)),
+        gateways=1 if calm else random.choice((1, 1, 2, 3)),
         controllers=random.choice((1, 1, 2)),
     )
     database, referee = platform.database, platform.referee
-    if lossless:
-        for node in platform.nodes:
-            node.link.loss = 0.0
     for number in range(random.choice((1, 1, 2))):
         job_id = f"job{number}"
         work_s = random.uniform(6.0, 18.0)
         database.jobs.rows[job_id] = JobRow(job_id, f"renter{number}", work_s, EPOCH_0)
         referee.jobs[job_id] = JobBook(job_id, work_s)
-        rich = random.random() < 0.93
+        rich = calm or random.random() < 0.93
         database.money.deposit(f"renter{number}", RICH_MICROS if rich else random.randint(20_000, 40_000))
-    for _ in range(random.randint(2, 6)):
-        world.at(random.uniform(1.0, TROUBLE_S), strike, platform, random.choice(faults))
-    world.at(PEACE_S, heal, platform)
+    struck = None
+    if calm:
+        for node in platform.nodes:
+            node.link.loss = 0.0
+        struck = random.choice(faults or CALM_FAULTS)
+        world.at(random.uniform(2.0, 8.0), strike, platform, struck)
+    else:
+        for _ in range(random.randint(2, 6)):
+            world.at(random.uniform(1.0, TROUBLE_S), strike, platform, random.choice(faults or ALL))
+        world.at(PEACE_S, heal, platform)
 
     world.run(PATIENCE_S)
     _judge_end(platform)
+    if struck is not None:
+        _judge_calm(world, struck)
+
+
+def _judge_calm(world: World, struck: str) -> None:
+    world.counts["calm_seeds"] += 1
+    taken, lost = world.counts["takeovers"], world.counts["node_lost"]
+    # A gateway that stands still for longer than its authority and a lease is dead for all that anybody can know.
+    if struck == "pause_gateway" and taken:
+        return
+    if taken or lost:
+        world.violated(promises.OUR_OUTAGE, f"{struck}: {taken} gateways taken over, {lost} nodes lost")
 
 
 def _judge_end(platform: Platform) -> None:
@@ -77,8 +86,7 @@ def _judge_end(platform: Platform) -> None:
                 [(interval.started_at, interval.ended_at) for interval in meter.intervals],
                 RATE_PER_HOUR_MICROS,
                 floor,
-                steady_clock=not database.stepped,
-                outage_s=database.outage_s,
+                outage_s=platform.outage_s,
             )
     referee.settle(deposited=database.money.deposited)
     world.counts["seconds"] += round(world.now)

@@ -88,6 +88,7 @@ class Shim:
         """The machine, or the shim, is gone, and the job with it."""
         self._stand_still()
         self.gone = True
+        self.referee.process_over(self.lease.placement_id)
 
     # --- inside ------------------------------------------------------------------------------------------
 
@@ -104,6 +105,7 @@ class Shim:
                 self._stand_still()
                 if effect is Effect.KILL_JOB:
                     self.gone = True
+                    self.referee.process_over(self.lease.placement_id)
                     self._told()
         self._arm()
 
@@ -143,6 +145,7 @@ class Shim:
             return
         self._stand_still()
         self.finished = self.gone = True
+        self.referee.process_over(self.lease.placement_id)
         book = self.referee.placements[self.lease.placement_id]
         self.referee.jobs[book.job_id].finished = True
         self.state, _ = lease_core.shim_step(self.state, JobExited(), self.clock.read())

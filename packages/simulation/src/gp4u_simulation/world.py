@@ -108,8 +108,8 @@ class Process:
     def soon(self, delay: float, action: Action, *arguments: Any) -> None:
         """A timer of this process."""
         world = self.world
-        world._count += 1  # noqa: SLF001 - this is the hottest line of all
-        heappush(world._queue, (world.now + delay, world._count, self, self.life, action, arguments))  # noqa: SLF001
+        world._count += 1
+        heappush(world._queue, (world.now + delay, world._count, self, self.life, action, arguments))
 
     def pause(self, seconds: float) -> None:
         """SIGSTOP for a while."""
@@ -155,6 +155,22 @@ class Link:
         if self.copies and chance() < self.copies:
             world.counts["messages_doubled"] += 1
             world.after(delay + chance(), self._arrive, up, process, life, action, arguments)
+
+    def carry_surely(self, up: bool, process: Process, action: Action, *arguments: Any) -> None:
+        """As TCP does within a session: sent again until it arrives. The session may be over by then."""
+        world = self.world
+        cut_until = self.up_cut_until if up else self.down_cut_until
+        if world.now < cut_until or (self.loss and world.chance() < self.loss):
+            life = process.life
+            world.after(0.2 + 0.2 * world.chance(), self._again, up, process, life, action, arguments)
+        else:
+            self.carry(up, process, action, *arguments)
+
+    def _again(
+        self, up: bool, process: Process, life: int, action: Action, arguments: tuple[Any, ...]
+    ) -> None:
+        if life == process.life:
+            self.carry_surely(up, process, action, *arguments)
 
     def _arrive(
         self, up: bool, process: Process, life: int, action: Action, arguments: tuple[Any, ...]
