@@ -11,6 +11,7 @@ from gp4u_server.kit.errors import DomainError
 
 PAGE_SIZE_DEFAULT = 50
 PAGE_SIZE_MAX = 200
+CURSOR_CHARS_MAX = 1000
 
 Item = TypeVar("Item")
 
@@ -39,9 +40,13 @@ def encode_cursor(*sort_key: str | int) -> str:
 def decode_cursor(cursor: str, *types: type[str] | type[int]) -> list[str | int]:
     """The sort key inside `cursor`. Raises InvalidCursor unless its members have exactly `types`."""
     try:
+        if len(cursor) > CURSOR_CHARS_MAX:  # before it is parsed: what is nested deeply enough breaks the parser
+            raise ValueError("too long")
         raw = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
         key = json.loads(raw)
-    except (binascii.Error, ValueError) as error:
+        if any(isinstance(part, str) and b"\0" in part.encode() for part in key):
+            raise ValueError("no text that a database could hold")
+    except (binascii.Error, ValueError, TypeError) as error:
         raise InvalidCursor("The cursor is damaged; start again without it.") from error
     if not isinstance(key, list) or [type(part) for part in key] != list(types):
         raise InvalidCursor("The cursor belongs to another listing; start again without it.")
