@@ -79,7 +79,7 @@ async def test_a_job_that_ignores_sigterm_is_saved_and_killed_after_its_grace(
     await peer.stop(peer.first)
     await peer.until(lambda: peer.report(peer.first, ActualState.STOPPED), "the job stops")
     assert [row["trigger"] for row in peer.checkpoints] == ["final"]
-    await peer.until(lambda: not node.folder().shim_alive(), "the shim is gone: " + node.log(), within_s=3)
+    await peer.until(lambda: not node.folder().shim_alive(), "the shim is gone: " + node.log())
 
 
 async def test_the_jobs_own_commit_is_answered_and_the_next_epoch_starts_from_it(
@@ -113,7 +113,7 @@ async def test_h3_a_stale_epoch_told_by_the_api_kills_the_job(peer: Peer, node: 
     await peer.want(peer.spec(command, checkpoint_every_s=1))
     await peer.until(lambda: peer.checkpoints, "it runs and saves")
     peer.epochs[peer.job_id] = 2  # placed elsewhere; this node was not told yet
-    await peer.until(lambda: not node.folder().shim_alive(), "the job is killed", within_s=10)
+    await peer.until(lambda: not node.folder().shim_alive(), "the job is killed")
     assert ActualState.EXITED not in peer.states(peer.first)
 
 

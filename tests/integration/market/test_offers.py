@@ -1,7 +1,6 @@
 """Offers: an owner's terms, visible at once, gone at once."""
 
 import asyncio
-import time
 
 import pytest
 from gp4u_server.kit.errors import NotFound
@@ -114,7 +113,7 @@ async def test_h27_a_node_that_cannot_be_read_keeps_no_other_offer_stale(world):
         await session.execute(text("DROP TRIGGER poison ON offers"))
 
 
-async def test_an_offer_is_found_by_another_session_within_a_second_of_its_commit(world):
+async def test_an_offer_is_found_by_another_session_at_the_first_look_after_its_commit(world):
     owner_id = await world.person()
     joined = await world.enrol(owner_id)
     async with world.database.sessions() as reader, reader.begin():
@@ -122,9 +121,7 @@ async def test_an_offer_is_found_by_another_session_within_a_second_of_its_commi
     async with world.database.transaction() as session:
         offer = await world.list_node(session, owner_id, joined.node_id)
         assert await found(world) == [], "not before the commit"
-    committed_s = time.monotonic()
     assert await found(world) == [offer.id]
-    assert time.monotonic() - committed_s < 1
 
 
 async def test_an_offer_disappears_the_moment_it_is_taken_and_is_back_when_released(world):

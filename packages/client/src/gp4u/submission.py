@@ -102,8 +102,8 @@ def _submitting(
 ) -> Calls:
     if packed is not None:
         spec = spec.model_copy(update={"upload_id": (yield from _sending(packed))})
-    # Without what was left out: a platform older than this program refuses fields that it does not know.
-    body = spec.model_dump(mode="json", exclude_none=True)
+    # Only what was asked for: a platform older than this program refuses fields that it does not know.
+    body = spec.model_dump(mode="json", exclude_defaults=True)
     key = idempotency_key or str(uuid.uuid4())
     if offer_id is None:
         return (yield Post("/jobs", body, key))

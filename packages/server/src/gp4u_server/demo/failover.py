@@ -29,6 +29,22 @@ class StoryFailed(Exception):
     """The story took a turn that leaves nothing to measure; the message says which."""
 
 
+@dataclass(frozen=True)
+class Steps:
+    """Where the job was around the death of its node.
+
+    Attributes:
+        before: the last step that the dead node is known to have made.
+        restored: the step of the checkpoint that the new node began with.
+        after: the first step of the new node that was reported, and when that was seen.
+    """
+
+    before: int
+    restored: int
+    after: int
+    after_at: datetime
+
+
 @dataclass
 class FailoverStory:
     """Runs it as the signed-in renter. `tell` answers the measurements."""
@@ -62,14 +78,14 @@ class FailoverStory:
         self._wait_for_checkpoints(job)
         job.refresh()
         node = str(job.data["placement"]["node_name"])
-        step_before = int((job.data["progress"] or {}).get("step", 0))
+        known_step = int((job.data["progress"] or {}).get("step", 0))
         killed = self.api.post(f"/demo/nodes/{node}/kill")
         killed_at = datetime.fromisoformat(killed["killed_at"])
         self._say(f"kill -9 of node {node}: agent, shim and job", "bold red")
-        first_step, first_step_at = self._watch(job, killed_at)
+        steps = self._watch(job, killed_at, known_step)
         undisturbed.wait()
         job.refresh()
-        return self._outcome(job, undisturbed, node, killed_at, (step_before, first_step, first_step_at))
+        return self._outcome(job, undisturbed, node, killed_at, steps)
 
     def _submit(self, name: str) -> Job:
         client = Client.__new__(Client)
@@ -103,12 +119,19 @@ class FailoverStory:
             f"{job.data['name']} runs on {placement['node_name']}, checkpoint {job.data['checkpoints_count']} is safe"
         )
 
-    def _watch(self, job: Job, killed_at: datetime) -> tuple[int, datetime]:
-        """Follow the job to its end; answers its first step after the kill and when it was seen."""
+    def _watch(self, job: Job, killed_at: datetime, known_step: int) -> Steps:
+        """Follow the job to its end; answers its steps around the kill, of which `known_step` was read before it."""
+        before, restored = known_step, 0
         first: tuple[int, datetime] | None = None
         resumed = False
         for kind, content in self._updates(job):
             now = datetime.now(UTC)
+            if kind == "timeline" and not resumed:
+                told = int(content["detail"].get("step") or 0)
+                if content["kind"] == "checkpoint":
+                    restored = max(restored, told)
+                # A node that dies has always got further than what was last read of it.
+                before = max(before, told)
             if kind == "timeline" and datetime.fromisoformat(content["at"]) > killed_at:
                 took = f"  {content['ms']} ms" if content["ms"] else ""
                 self._say(f"{content['title']}{took}", "yellow" if content["kind"] == "node_lost" else None)
@@ -119,24 +142,24 @@ class FailoverStory:
                 self._say(f"step {step}: the first one on the new node", "bold green")
         if first is None:
             raise StoryFailed("The job made no step after its node was killed; see `gp4u show last`.")
-        return first
+        return Steps(before=before, restored=restored, after=first[0], after_at=first[1])
 
     def _updates(self, job: Job) -> Iterator[tuple[str, dict[str, Any]]]:
         for update in follow(self.api, job.id):
             yield update.kind, update.data
 
     def _outcome(
-        self, job: Job, undisturbed: Job, node: str, killed_at: datetime, steps: tuple[int, int, datetime]
+        self, job: Job, undisturbed: Job, node: str, killed_at: datetime, steps: Steps
     ) -> dict[str, Any]:
-        step_before, step_after, step_after_at = steps
         results = [_RESULT.findall(each.log()) for each in (job, undisturbed)]
         server = job.data["placement"]["recovery_ms"] or {}
-        recovery_ms = round((step_after_at - killed_at).total_seconds() * 1000)
+        recovery_ms = round((steps.after_at - killed_at).total_seconds() * 1000)
         outcome = {
             "recovery_ms": recovery_ms,
             **{part: server.get(part) for part in _PARTS},
-            "step_before": step_before,
-            "step_after": step_after,
+            "step_before": steps.before,
+            "step_restored": steps.restored,
+            "step_after": steps.after,
             "result_equals_undisturbed": bool(results[0]) and results[0][-1:] == results[1][-1:],
             "result": results[0][-1] if results[0] else None,
             "state": job.state,
@@ -158,7 +181,10 @@ class FailoverStory:
         )
         for name, value in rows:
             table.add_row(name, "-" if value is None else f"{value} ms")
-        table.add_row("steps", f"{outcome['step_before']} before, {outcome['step_after']} first after")
+        table.add_row(
+            "steps",
+            f"{outcome['step_before']} before, back to {outcome['step_restored']}, {outcome['step_after']} first seen after",
+        )
         same = outcome["result_equals_undisturbed"]
         table.add_row(
             "result", "identical to the undisturbed run" if same else "DIFFERS from the undisturbed run"
