@@ -47,7 +47,7 @@ async def test_a_stream_ends_when_what_opened_it_is_revoked(
     assert not done
     async with platform.get(Database).transaction() as session:
         table = "sessions" if by == "session" else "api_keys"
-        await session.execute(text(f"UPDATE {table} SET revoked_at = now()"))  # noqa: S608
+        await session.execute(text(f"UPDATE {table} SET revoked_at = now()"))
     answer = await asyncio.wait_for(stream, PATIENCE_S)
     assert answer.status_code == 200
     assert "event: job" in answer.text

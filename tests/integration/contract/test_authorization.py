@@ -72,6 +72,8 @@ TABLE: dict[str, Mapping[str, int]] = {
     "list_nodes": OWNERS,
     "read_node": OF_OWNER,
     "remove_node": OF_OWNER,
+    "drain_node": OF_OWNER | {"admin": 2},
+    "undrain_node": OF_OWNER | {"admin": 2},
     "list_my_offers": OWNERS,
     "list_offer": OF_OWNER,
     "change_offer": OF_OWNER,

@@ -122,6 +122,7 @@ class Town:
             "create_api_key": {"name": "k", "scopes": ["read"], "expires_at": "2099-01-01T00:00:00Z"},
             "create_booking": {"offer_id": self.ids["offer_id"], "job": self.job_body()},
             "submit_job": self.job_body(),
+            "drain_node": {"reason": "A new fan.", "within_s": 600},
             "top_up": {"amount_micros": 5_000_000},
             "create_upload": {"size_bytes": 10, "blake3": "a" * 64},
             "create_enrolment_token": {"region": "eu-west"},

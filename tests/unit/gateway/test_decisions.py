@@ -67,7 +67,9 @@ def test_a_node_that_nobody_knows_is_lost_after_a_whole_lease() -> None:
     absent = AbsentNodes(patience_s=5.5)
     assert absent.observe({"n": row("online")}, set(), 100.0) == []
     assert absent.observe({"n": row("online")}, set(), 105.4) == []
-    assert absent.observe({"n": row("online")}, set(), 105.5) == [Change("n", 3, LOST, 5.5, ONLINE)]
+    assert absent.observe({"n": row("online")}, set(), 105.5) == [
+        Change("n", 3, LOST, 5.5, ONLINE, ours=True)
+    ]
 
 
 @pytest.mark.parametrize(

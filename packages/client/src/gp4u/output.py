@@ -173,6 +173,9 @@ _STATE_STYLE = {
     "recovering": "yellow",
     "suspect": "yellow",
     "stopping": "yellow",
+    "draining": "yellow",
+    "maintenance": "yellow",
+    "quarantined": "red",
 }
 
 

@@ -22,7 +22,7 @@ from gp4u.output import (
 
 @click.group()
 def nodes() -> None:
-    """Your nodes: list, enrol, remove."""
+    """Your nodes: list, enrol, take out of service, remove."""
 
 
 @nodes.command("ls")
@@ -39,7 +39,7 @@ def list_nodes(as_json: bool) -> None:
             [
                 [
                     node["name"],
-                    state(node["liveness"]),
+                    state(node.get("state") or node["liveness"]),
                     _devices(node["devices"]) + (" (simulated)" if node["simulated"] else ""),
                     node["running_jobs"],
                     f"{node['reliability'] * 100:.2f} %",
@@ -69,6 +69,43 @@ def enrol(region: str, name: str | None, as_json: bool) -> None:
         else:
             console.print("On the machine with the GPUs, within 10 minutes:", style="dim")
             click.echo(f"  {token['command']}")
+
+
+@nodes.command("drain")
+@click.argument("node")
+@click.option("--reason", help="A sentence for the renters whose jobs move.")
+@click.option(
+    "--within", "within_s", type=click.IntRange(0, 2_592_000), help="Seconds until you switch it off."
+)
+@json_option
+def drain(node: str, reason: str | None, within_s: int | None, as_json: bool) -> None:
+    """Take NODE (name or id) out of service: no new jobs, and those that run move elsewhere."""
+    with client() as api:
+        found = find_node(api, node)
+        shown = api.post(f"/nodes/{found['id']}/drain", {"reason": reason, "within_s": within_s})
+        if as_json:
+            print_json(shown)
+        elif shown["running_jobs"]:
+            console.print(
+                f"{shown['name']} takes no new jobs. {shown['running_jobs']} running here move elsewhere;"
+                " `gp4u nodes ls` says maintenance when none is left."
+            )
+        else:
+            console.print(f"{shown['name']} takes no jobs, and none runs there: you may switch it off.")
+
+
+@nodes.command("undrain")
+@click.argument("node")
+@json_option
+def undrain(node: str, as_json: bool) -> None:
+    """Put NODE (name or id) back into service, from drain, maintenance or quarantine."""
+    with client() as api:
+        found = find_node(api, node)
+        shown = api.post(f"/nodes/{found['id']}/undrain", {})
+        if as_json:
+            print_json(shown)
+        else:
+            console.print(f"{shown['name']} is in service.")
 
 
 @nodes.command("rm")

@@ -96,7 +96,9 @@ class AbsentNodes:
             for node_id, row in absent.items()
         }
         return [
-            Change(node_id, number, NodeState.LOST, now - since, NodeState(absent[node_id].liveness))
+            Change(
+                node_id, number, NodeState.LOST, now - since, NodeState(absent[node_id].liveness), ours=True
+            )
             for node_id, (number, since) in self._since.items()
             if now - since >= self.patience_s
         ]

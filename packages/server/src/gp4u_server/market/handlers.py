@@ -6,7 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from gp4u_server.foundation.events import EventBus
 from gp4u_server.market.service import MarketService
-from gp4u_server.nodes.events import NodeFactsChanged, NodeLivenessChanged, NodeRemoved
+from gp4u_server.nodes.events import NodeDutyChanged, NodeFactsChanged, NodeLivenessChanged, NodeRemoved
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class MarketHandlers:
         """Register everything (called by bootstrap)."""
         bus.subscribe(NodeLivenessChanged, self.on_liveness_changed)
         bus.subscribe(NodeFactsChanged, self.on_facts_changed)
+        bus.subscribe(NodeDutyChanged, self.on_duty_changed)
         bus.subscribe(NodeRemoved, self.on_removed)
 
     async def on_liveness_changed(self, session: AsyncSession, event: NodeLivenessChanged) -> None:
@@ -27,6 +28,10 @@ class MarketHandlers:
 
     async def on_facts_changed(self, session: AsyncSession, event: NodeFactsChanged) -> None:
         """The node has other hardware, or another standing."""
+        await self.market.refresh(session, event.node_id)
+
+    async def on_duty_changed(self, session: AsyncSession, event: NodeDutyChanged) -> None:
+        """The node is drained, quarantined or back: its offer is bookable only in service."""
         await self.market.refresh(session, event.node_id)
 
     async def on_removed(self, session: AsyncSession, event: NodeRemoved) -> None:

@@ -11,12 +11,12 @@ INVARIANTS = {
         ) AS devices ON true
         WHERE o.state <> 'withdrawn' AND (o.gpus_free <> devices.free OR o.gpus_total <> devices.present)
     """,
-    "an offer is ready exactly when its node is verified and online": """
+    "an offer is ready exactly when its node is verified, online and in service": """
         SELECT o.id
         FROM offers o
         JOIN nodes n ON n.id = o.node_id
         WHERE o.state <> 'withdrawn'
-          AND o.node_ready <> (n.status = 'verified' AND n.liveness = 'online')
+          AND o.node_ready <> (n.status = 'verified' AND n.liveness = 'online' AND n.duty = 'in_service')
     """,
     "a removed node has no standing offer": """
         SELECT o.id

@@ -11,9 +11,11 @@ from gp4u_server.accounts.types import Principal, Role
 from gp4u_server.accounts.web import require
 from gp4u_server.foundation.web import Session, provided
 from gp4u_server.kit.paging import PAGE_SIZE_MAX, Page, decode_cursor, encode_cursor
+from gp4u_server.nodes.duty import shown_state
 from gp4u_server.nodes.reliability import survival
 from gp4u_server.nodes.schemas import (
     DeviceOut,
+    DrainIn,
     EnrolmentTokenIn,
     EnrolmentTokenOut,
     JoinIn,
@@ -26,6 +28,7 @@ from gp4u_server.nodes.types import NodeView
 router = APIRouter(tags=["nodes"])
 
 Owner = Annotated[Principal, Depends(require(Role.OWNER, Role.OPERATOR))]
+OwnerOrAdmin = Annotated[Principal, Depends(require(Role.OWNER, Role.OPERATOR, Role.ADMIN))]
 Nodes = Annotated[NodeService, Depends(provided(NodeService))]
 
 
@@ -94,6 +97,24 @@ async def remove_node(node_id: str, owner: Owner, session: Session, nodes: Nodes
     await nodes.remove(session, owner.user_id, node_id)
 
 
+@router.post("/nodes/{node_id}/drain")
+async def drain_node(
+    node_id: str, user: OwnerOrAdmin, session: Session, nodes: Nodes, body: DrainIn | None = None
+) -> NodeOut:
+    """Take the node out of service: no new jobs, and those that run are moved. Then it is in maintenance, and may be
+    switched off. Asked again, it changes reason and deadline."""
+    wish = body or DrainIn()
+    await nodes.drain(session, node_id, owner_id=_whose(user), reason=wish.reason, within_s=wish.within_s)
+    return node_out(await nodes.view(session, node_id))
+
+
+@router.post("/nodes/{node_id}/undrain")
+async def undrain_node(node_id: str, user: OwnerOrAdmin, session: Session, nodes: Nodes) -> NodeOut:
+    """Put the node back into service, from drain, maintenance or quarantine."""
+    await nodes.undrain(session, node_id, owner_id=_whose(user))
+    return node_out(await nodes.view(session, node_id))
+
+
 @router.post("/agent/join", status_code=201, tags=["agent"])
 async def join(body: JoinIn, session: Session, nodes: Nodes, address: Address) -> JoinOut:
     """Enrol a machine with a one-time token. Used by `gp4u agent join`."""
@@ -108,6 +129,10 @@ async def join(body: JoinIn, session: Session, nodes: Nodes, address: Address) -
     return JoinOut(node_id=joined.node_id, name=joined.name, gateway_urls=[address.gateway_url])
 
 
+def _whose(user: Principal) -> str | None:
+    return None if user.is_admin else user.user_id
+
+
 def node_out(view: NodeView) -> NodeOut:
     """A node as its owner sees it."""
     return NodeOut(
@@ -118,6 +143,12 @@ def node_out(view: NodeView) -> NodeOut:
         status=view.status,
         findings=list(view.findings),
         liveness=view.liveness,
+        duty=view.duty,
+        state=shown_state(view.liveness, view.duty),
+        duty_reason=view.duty_reason,
+        duty_since=view.duty_since,
+        drain_deadline_at=view.drain_deadline_at,
+        quarantined_until=view.quarantined_until,
         simulated=view.simulated,
         cpus=view.cpus,
         memory_gb=view.memory_gb,

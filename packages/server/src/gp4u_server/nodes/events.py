@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import ClassVar
 
 from gp4u_server.foundation.events import Event
-from gp4u_server.nodes.types import Liveness
+from gp4u_server.nodes.types import Duty, Liveness
 
 
 class NodeEvent(Event):
@@ -39,12 +39,12 @@ class NodeRemoved(NodeEvent):
     topic: ClassVar[str] = "node.removed"
 
 
-class NodeServiceChanged(NodeEvent):
+class NodeDutyChanged(NodeEvent):
     """The node takes jobs, or takes none (any more): drained, in maintenance, quarantined, or back in service."""
 
-    topic: ClassVar[str] = "node.service_changed"
-    service: str
-    was: str
+    topic: ClassVar[str] = "node.duty_changed"
+    duty: Duty
+    was: Duty
     reason: str | None = None
     until: datetime | None = None
 
@@ -52,7 +52,7 @@ class NodeServiceChanged(NodeEvent):
 class NodeDrainRequested(NodeEvent):
     """Whoever runs jobs on this node is asked to move them: checkpoint, move, release.
 
-    Published in the transaction that sets `nodes.service = 'draining'`, with the node's row locked. Jobs come before nodes
+    Published in the transaction that sets `nodes.duty = 'draining'`, with the node's row locked. Jobs come before nodes
     in the lock order, so a subscriber must not lock jobs here: it wakes its loop (NOTIFY), which asks
     `NodeService.draining_nodes`, and asks again until nothing runs there. A placement that was being made at the same
     time is found by that second look. `reason` is a sentence for the renter. `deadline_at`: the node may be switched off

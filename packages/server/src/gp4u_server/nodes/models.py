@@ -38,10 +38,20 @@ class NodeRow(Base):
     last_seen_at: Mapped[datetime | None]
     enrolled_at: Mapped[datetime]
     removed_at: Mapped[datetime | None]
+    session_began_at: Mapped[datetime | None]
+    duty: Mapped[str] = mapped_column(server_default=text("'in_service'"))
+    duty_reason: Mapped[str | None]
+    duty_since: Mapped[datetime | None]
+    drain_deadline_at: Mapped[datetime | None]
+    quarantined_until: Mapped[datetime | None]
+    quarantines: Mapped[int] = mapped_column(server_default=text("0"))
 
     __table_args__ = (
         CheckConstraint("status IN ('pending', 'verified', 'removed')", name="status_known"),
         CheckConstraint("liveness IN ('offline', 'online', 'suspect', 'lost')", name="liveness_known"),
+        CheckConstraint(
+            "duty IN ('in_service', 'draining', 'maintenance', 'quarantined')", name="duty_known"
+        ),
         CheckConstraint("octet_length(public_key) = 32", name="public_key_is_ed25519"),
         CheckConstraint("losses >= 0 AND online_ms >= 0", name="record_not_negative"),
         Index("ix_nodes_owner", "owner_id", "id", postgresql_where=STANDING),
@@ -50,6 +60,7 @@ class NodeRow(Base):
         Index(
             "ix_nodes_gateway", "gateway_id", "id", postgresql_where=text("liveness IN ('online', 'suspect')")
         ),
+        Index("ix_nodes_off_duty", "duty", "id", postgresql_where=text("duty <> 'in_service'")),
     )
 
 
@@ -99,3 +110,17 @@ class GatewayRow(Base):
     id: Mapped[str] = mapped_column(primary_key=True)
     started_at: Mapped[datetime]
     seen_at: Mapped[datetime]
+    unbroken_since: Mapped[datetime | None]
+    """Since when it said so without a gap: what nodes did not do before is not their fault."""
+
+
+class NodeLossRow(Base):
+    """One loss of a node. `ours`: the platform could not watch it, so it is not held against the node."""
+
+    __tablename__ = "node_losses"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    node_id: Mapped[str] = mapped_column(ForeignKey("nodes.id", ondelete="RESTRICT"))
+    at: Mapped[datetime]
+    ours: Mapped[bool]
+
+    __table_args__ = (Index("ix_node_losses_node", "node_id", "at"),)

@@ -1,11 +1,11 @@
 """Every query of nodes."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from gp4u_protocol.messages import DeviceFacts
-from sqlalchemy import Integer, Row, and_, cast, distinct, func, insert, select, text, update
+from sqlalchemy import Integer, Row, and_, case, cast, distinct, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -14,6 +14,8 @@ from gp4u_server.nodes.types import Liveness, NodeStatus, TakenDevice
 
 STANDING = NodeRow.status != NodeStatus.REMOVED
 DESIRED_CHANNEL = "gp4u_node_desired"
+HEARD_GAP_MAX = timedelta(seconds=5)
+"""A gateway says every 2 s that it lives. After a longer pause it, or the database, was away."""
 
 
 async def insert_token(session: AsyncSession, **values: Any) -> None:
@@ -143,10 +145,14 @@ async def orphaned_sessions(session: AsyncSession, silent_since: datetime, limit
 
 async def see_gateway(session: AsyncSession, gateway_id: str, now: datetime) -> None:
     """The gateway lives."""
+    broken = GatewayRow.seen_at < now - HEARD_GAP_MAX
     await session.execute(
         pg_insert(GatewayRow)
-        .values(id=gateway_id, started_at=now, seen_at=now)
-        .on_conflict_do_update(index_elements=[GatewayRow.id], set_={"seen_at": now})
+        .values(id=gateway_id, started_at=now, seen_at=now, unbroken_since=now)
+        .on_conflict_do_update(
+            index_elements=[GatewayRow.id],
+            set_={"seen_at": now, "unbroken_since": case((broken, now), else_=GatewayRow.unbroken_since)},
+        )
     )
 
 

@@ -6,7 +6,7 @@ from gp4u_protocol.job_spec import Strict
 from gp4u_protocol.messages import NodeFacts
 from pydantic import Field
 
-from gp4u_server.nodes.types import Liveness, NodeStatus
+from gp4u_server.nodes.types import Duty, Liveness, NodeStatus
 
 
 class EnrolmentTokenIn(Strict):
@@ -36,6 +36,17 @@ class JoinOut(Strict):
     gateway_urls: list[str] = Field(description="WebSocket addresses to dial, in order of preference")
 
 
+class DrainIn(Strict):
+    """POST /nodes/{id}/drain."""
+
+    reason: str | None = Field(
+        default=None, min_length=1, max_length=200, description="a sentence for the renters whose jobs move"
+    )
+    within_s: int | None = Field(
+        default=None, ge=0, le=2_592_000, description="the node may be switched off after so many seconds"
+    )
+
+
 class DeviceOut(Strict):
     id: str
     uuid: str
@@ -53,6 +64,15 @@ class NodeOut(Strict):
     status: NodeStatus
     findings: list[str] = Field(default=[], description="why a pending node is not verified yet")
     liveness: Liveness
+    duty: Duty = Field(default=Duty.IN_SERVICE, description="whether the node takes jobs")
+    state: str = Field(
+        default="",
+        description="liveness and duty in one word: offline, online, suspect, lost, draining, maintenance, quarantined",
+    )
+    duty_reason: str | None = None
+    duty_since: datetime | None = None
+    drain_deadline_at: datetime | None = None
+    quarantined_until: datetime | None = None
     simulated: bool
     cpus: int
     memory_gb: int

@@ -9,11 +9,10 @@ from gp4u_protocol.messages import NodeFacts
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from gp4u_server.foundation.events import EventBus
-from gp4u_server.kit.clock import Clock
 from gp4u_server.kit.ids import new_id
 from gp4u_server.nodes import repository
 from gp4u_server.nodes.decisions import check_facts, free_name, proven_key, slug
+from gp4u_server.nodes.duties import NodeDuties
 from gp4u_server.nodes.errors import (
     DeviceElsewhere,
     DevicesTaken,
@@ -30,6 +29,7 @@ from gp4u_server.nodes.models import NodeRow
 from gp4u_server.nodes.ports import HardwareCatalogue
 from gp4u_server.nodes.types import (
     DeviceView,
+    Duty,
     EnrolmentToken,
     Joined,
     Liveness,
@@ -47,14 +47,12 @@ ORPHANS_BATCH_MAX = 1000
 
 
 @dataclass(frozen=True)
-class NodeService:
-    """Enrolment, identity, liveness, devices and statistics of nodes.
+class NodeService(NodeDuties):
+    """Enrolment, identity, liveness, duty, devices and statistics of nodes.
 
     `allow_simulated` False refuses machines whose GPUs are invented (a marketplace for real money wants that).
     """
 
-    bus: EventBus
-    clock: Clock
     catalogue: HardwareCatalogue
     allow_simulated: bool = True
 
@@ -270,6 +268,7 @@ class NodeService:
             node_id,
             gateway_id=gateway_id,
             session_no=session_no,
+            session_began_at=now,
             liveness=Liveness.ONLINE,
             online_since=began or now,
             last_seen_at=now,
@@ -284,9 +283,19 @@ class NodeService:
         return session_no
 
     async def record_liveness(
-        self, session: AsyncSession, node_id: str, *, session_no: int, liveness: Liveness, at: datetime
+        self,
+        session: AsyncSession,
+        node_id: str,
+        *,
+        session_no: int,
+        liveness: Liveness,
+        at: datetime,
+        ours: bool = False,
     ) -> bool:
-        """Write a change of liveness. False: a newer session has the node, and nothing was written."""
+        """Write a change of liveness. False: a newer session has the node, and nothing was written.
+
+        `ours`: the platform lost sight of the node; a loss is then not held against it.
+        """
         row = await repository.node(session, node_id, lock=True)
         if row is None or row.session_no != session_no:
             return False
@@ -301,10 +310,15 @@ class NodeService:
             changes |= _closed_exposure(row, at)
         if liveness is Liveness.ONLINE:
             changes["last_seen_at"] = at
-        if liveness is Liveness.LOST and was is not Liveness.OFFLINE:
+        lost = liveness is Liveness.LOST and was is not Liveness.OFFLINE
+        # A machine in maintenance may be switched off: nobody counts on it.
+        blameless = ours or row.duty == Duty.MAINTENANCE
+        if lost and not blameless:
             changes["losses"] = row.losses + 1
         await repository.change_node(session, node_id, liveness=liveness, **changes)
         await self._announce(session, node_id, was, liveness, session_no, at)
+        if lost:
+            await self._lost(session, row, at, ours=blameless)
         return True
 
     async def record_left(
@@ -407,4 +421,9 @@ def _view(row: NodeRow, devices: tuple[DeviceView, ...], running_jobs: int, now:
         last_seen_at=row.last_seen_at,
         enrolled_at=row.enrolled_at,
         findings=tuple(row.findings),
+        duty=Duty(row.duty),
+        duty_reason=row.duty_reason,
+        duty_since=row.duty_since,
+        drain_deadline_at=row.drain_deadline_at,
+        quarantined_until=row.quarantined_until if row.duty == Duty.QUARANTINED else None,
     )

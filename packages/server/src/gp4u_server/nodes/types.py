@@ -22,6 +22,15 @@ class Liveness(StrEnum):
     LOST = "lost"  # its lease is over; its jobs move
 
 
+class Duty(StrEnum):
+    """Whether the node takes jobs: what its owner and our rules decided, whatever its liveness (see `duty`)."""
+
+    IN_SERVICE = "in_service"
+    DRAINING = "draining"  # takes no new jobs; those it has are moved
+    MAINTENANCE = "maintenance"  # drained: nothing runs, nothing comes
+    QUARANTINED = "quarantined"  # was lost too often; takes no new jobs for a while
+
+
 @dataclass(frozen=True)
 class NodeIdentity:
     """What the gateway needs to check a signed challenge: the raw 32-byte Ed25519 public key, and the status."""
@@ -74,11 +83,29 @@ class NodeView:
     last_seen_at: datetime | None
     enrolled_at: datetime
     findings: tuple[str, ...] = ()
+    duty: Duty = Duty.IN_SERVICE
+    duty_reason: str | None = None
+    duty_since: datetime | None = None
+    drain_deadline_at: datetime | None = None
+    quarantined_until: datetime | None = None
 
     @property
     def is_usable(self) -> bool:
-        """Verified and online: its offers may be booked."""
-        return self.status is NodeStatus.VERIFIED and self.liveness is Liveness.ONLINE
+        """Verified, online and in service: its offers may be booked."""
+        return (
+            self.status is NodeStatus.VERIFIED
+            and self.liveness is Liveness.ONLINE
+            and self.duty is Duty.IN_SERVICE
+        )
+
+
+@dataclass(frozen=True)
+class DrainingNode:
+    """A node whose jobs are to be moved. `deadline_at`: it may be switched off from then on."""
+
+    node_id: str
+    reason: str
+    deadline_at: datetime | None
 
 
 @dataclass(frozen=True)

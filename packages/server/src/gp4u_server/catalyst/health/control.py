@@ -9,6 +9,7 @@ from gp4u_server.catalyst.health.lease_table import Change
 from gp4u_server.catalyst.health.service import HealthService
 from gp4u_server.kit.clock import Clock
 from gp4u_server.kit.db import Database
+from gp4u_server.nodes.service import NodeService
 
 log = structlog.get_logger(__name__)
 
@@ -49,3 +50,19 @@ class DeadGatewayLoop:
                 if await self.health.record_change(session, loss):
                     log.warning("node_lost_with_its_gateway", node_id=loss.node_id)
         return len(losses)
+
+
+@dataclass(frozen=True)
+class DutyLoop:
+    """Drained nodes go into maintenance; quarantines that are over end."""
+
+    database: Database
+    nodes: NodeService
+    name: str = "duties"
+    interval_s: float = 2.0
+    channels: tuple[str, ...] = ()
+
+    async def run_once(self) -> int:
+        """One node, in a transaction of its own; returns 0 or 1."""
+        async with self.database.transaction() as session:
+            return await self.nodes.settle_duties(session)

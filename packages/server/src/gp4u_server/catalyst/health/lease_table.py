@@ -39,6 +39,7 @@ class Change:
     """A node's state changed; write it. `silent_s`: since the receipt of its last beat (before it came back).
 
     ONLINE that was ONLINE: the node was there all the time, and for `silent_s` this gateway could renew nothing.
+    `ours`: not the node was silent, we lost sight of it; a loss is then not held against it.
     """
 
     node_id: str
@@ -46,6 +47,7 @@ class Change:
     state: NodeState
     silent_s: float
     was: NodeState
+    ours: bool = False
 
 
 @dataclass

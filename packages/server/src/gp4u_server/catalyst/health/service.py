@@ -90,6 +90,7 @@ class HealthService:
             session_no=change.session_no,
             liveness=liveness,
             at=await _db_now(session),
+            ours=change.ours,
         ):
             return False
         # Waiting for locks must not move the instant from which nothing is confirmed, and nothing is charged.
@@ -204,7 +205,15 @@ class HealthService:
         )
         silent_s = max(0.0, (now - renewed_at).total_seconds()) if renewed_at else 0.0
         return [
-            Change(node.node_id, node.session_no, NodeState.LOST, silent_s, NodeState(node.liveness.value))
+            # Its gateway died: whether the node would have gone on is not known.
+            Change(
+                node.node_id,
+                node.session_no,
+                NodeState.LOST,
+                silent_s,
+                NodeState(node.liveness.value),
+                ours=True,
+            )
             for node in await self.nodes.nodes_of_gateway(session, gateway_id)
         ]
 
