@@ -240,12 +240,15 @@ def become_root() -> str:
 
 
 def setuid_programs() -> str:
+    status = Path("/proc/self/status").read_text()
     for mount_line in Path("/proc/self/mounts").read_text().splitlines():
         _, where, kind, options, *_ = mount_line.split()
         if (
             "nosuid" not in options.split(",")
             and kind not in {"proc", "devpts"}
             and not where.startswith("/dev/")
+            # Engines cannot mount everything so; without new privileges the bit means nothing.
+            and not ("IMAGE" in os.environ and "NoNewPrivs:\t1" in status)
         ):
             return f"ESCAPED: {where} honours set-user-id"
     return "held"
@@ -253,14 +256,23 @@ def setuid_programs() -> str:
 
 def secrets() -> str:
     readable = []
+    # An image brings folders of its own by these names: there it is the machine's content that must not be found.
+    places = ["/home", "/var", "/sys/kernel"]
+    if "IMAGE" in os.environ:
+        places = [
+            "/var/lib/dpkg",
+            "/var/log",
+            "/sys/kernel/debug/tracing",
+            "/sys/firmware/acpi",
+            "/proc/kcore",
+        ]
     for path in (
         "/etc/shadow",
         "/root/.ssh",
-        "/home",
-        "/var",
-        "/sys/kernel",
         "/run/docker.sock",
+        "/run/podman/podman.sock",
         os.environ["OUTSIDE_FILE"],
+        *places,
     ):
         with contextlib.suppress(OSError):
             os.listdir(path) if os.path.isdir(path) else Path(path).read_bytes()

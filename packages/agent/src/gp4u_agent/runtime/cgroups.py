@@ -22,7 +22,7 @@ _FILES = {
     ("cpu", 2): "cpu.max",
     ("cpu", 1): "cpu.cfs_quota_us",
 }
-_CPU_PERIOD_US = 100_000
+CPU_PERIOD_US = 100_000
 _PARENT = "gp4u"
 
 
@@ -107,10 +107,10 @@ class JobCgroups:
         if "cpu" in self.folders:
             folder = self.folders["cpu"]
             if self.versions["cpu"] == 2:
-                (folder / "cpu.max").write_text(f"{cpus * _CPU_PERIOD_US} {_CPU_PERIOD_US}")
+                (folder / "cpu.max").write_text(f"{cpus * CPU_PERIOD_US} {CPU_PERIOD_US}")
             else:
-                _write(folder / "cpu.cfs_period_us", _CPU_PERIOD_US)
-                _write(folder / "cpu.cfs_quota_us", cpus * _CPU_PERIOD_US)
+                _write(folder / "cpu.cfs_period_us", CPU_PERIOD_US)
+                _write(folder / "cpu.cfs_quota_us", cpus * CPU_PERIOD_US)
         return self.read_back()
 
     def read_back(self) -> dict[str, str]:
@@ -229,6 +229,59 @@ def find(name: str) -> JobCgroups:
                 groups.folders[purpose] = folder
                 groups.versions[purpose] = hierarchy.version
     return groups
+
+
+def of_process(pid: int) -> JobCgroups:
+    """The groups that another program (a container engine) put this process into.
+
+    Groups that we are in ourselves, or that everybody is in, are left out: freezing them would freeze us. Raises OSError when
+    the process is gone.
+    """
+    theirs, ours = _paths(str(pid)), _paths("self")
+    groups = JobCgroups()
+    for mount, version, names in _mounts():
+        own = next((name for name in names if name in theirs), None)
+        if own is None or theirs[own] in ("/", ours.get(own)):
+            continue
+        folder = mount / theirs[own].lstrip("/")
+        known = (
+            {p for p, c in _V1_CONTROLLERS.items() if c in names} if version == 1 else _purposes_of(folder)
+        )
+        for purpose in known - groups.purposes:
+            if _usable(folder, purpose, version):
+                groups.folders[purpose] = folder
+                groups.versions[purpose] = version
+    return groups
+
+
+def _purposes_of(folder: Path) -> set[str]:
+    try:
+        controllers = (folder / "cgroup.controllers").read_text().split()
+    except OSError:
+        return set()
+    return {p for p, c in _V2_CONTROLLERS.items() if c in controllers} | {"freeze"}
+
+
+def _paths(pid: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        _, names, path = line.split(":", 2)
+        for name in names.split(","):
+            found[name] = path
+    return found
+
+
+def _mounts() -> list[tuple[Path, int, list[str]]]:
+    """(where, version, names as in /proc/self/cgroup) of each hierarchy, version 2 first."""
+    found: list[tuple[Path, int, list[str]]] = []
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        _, mount_point, kind, options, *_ = line.split()
+        mount = Path(mount_point.replace("\\040", " "))
+        if kind == "cgroup2":
+            found.insert(0, (mount, 2, [""]))
+        elif kind == "cgroup":
+            found.append((mount, 1, options.split(",")))
+    return found
 
 
 def _usable(folder: Path, purpose: str, version: int) -> bool:

@@ -1,4 +1,4 @@
-"""What the shim asks of a runtime. Adapters: `sandbox` (bubblewrap), `process` (plain processes, the demo's fallback)."""
+"""What the shim asks of a runtime. Adapters: `sandbox` (bubblewrap), `containers` (Docker, Podman), `process` (plain processes)."""
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -30,6 +30,7 @@ class Workload:
     limits: Limits
     network: bool
     devices: list[str] = field(default_factory=list)
+    image: str | None = None  # by digest; for runtimes that run images
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict; the inverse of `from_json`."""

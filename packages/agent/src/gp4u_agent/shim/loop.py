@@ -36,6 +36,7 @@ from gp4u_protocol.lease_core import (
 )
 
 from gp4u_agent.placement_dir import PlacementDir
+from gp4u_agent.runtime.containers.adapter import Containers
 from gp4u_agent.runtime.port import Exit, Runtime, StartRefused, Usage, Workload
 from gp4u_agent.runtime.process import PlainProcesses
 from gp4u_agent.runtime.sandbox import Sandbox
@@ -52,7 +53,11 @@ EXIT_ROOM_BYTES = 16 << 10
 EXIT_UNWRITTEN_MAX_S = 3600.0
 CLIENT_LINE_BYTES_MAX = 64 << 10
 READ_BYTES = 64 << 10
-RUNTIMES: dict[str, type[Sandbox] | type[PlainProcesses]] = {"sandbox": Sandbox, "process": PlainProcesses}
+RUNTIMES: dict[str, type[Sandbox] | type[PlainProcesses] | type[Containers]] = {
+    "sandbox": Sandbox,
+    "process": PlainProcesses,
+    "containers": Containers,
+}
 
 
 def now() -> float:

@@ -1,0 +1,306 @@
+"""The `containers` runtime: see the package. Freezing and killing go through the kernel, never through the engine's daemon.
+
+That the lease can be kept must not depend on a daemon that hangs or is being upgraded, so the container's control groups are
+used directly. Nothing of the job runs before its isolation was read back from the kernel (see `hardening.FIRST`).
+"""
+
+import contextlib
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gp4u_agent.runtime import cgroups, processes, seccomp, seccomp_profile, trees
+from gp4u_agent.runtime.cgroups import JobCgroups
+from gp4u_agent.runtime.containers import hardening
+from gp4u_agent.runtime.containers.engine import Engine, EngineUnavailable, connect
+from gp4u_agent.runtime.containers.images import inspect
+from gp4u_agent.runtime.containers.leftovers import container_name, end_container
+from gp4u_agent.runtime.environment import job_environment
+from gp4u_agent.runtime.mounts import give_to, job_uid
+from gp4u_agent.runtime.port import Exit, JobPaths, StartRefused, Usage, Workload
+
+if TYPE_CHECKING:
+    from docker import APIClient
+
+_KILL_TIMEOUT_S = 5.0
+_CLEAN_UP_TIMEOUT_S = 20.0
+_ENGINE_SILENT_S = 10.0
+"""How long after the container's end the engine is asked how it ended."""
+_GUARD_DRAIN_S = 10.0
+
+
+class Containers:
+    """See `port.Runtime`."""
+
+    def __init__(self, *, use_cgroups: bool = True) -> None:
+        self._use_cgroups = use_cgroups
+        self._client: APIClient | None = None
+        self._name = ""
+        self._placement = ""
+        self._guard: subprocess.Popen[bytes] | None = None
+        self._guard_done_at: float | None = None
+        self._output: Path | None = None
+        self._pid = 0
+        self._pidfd = -1
+        self._groups = JobCgroups()
+        self._applied: dict[str, str] = {}
+        self._path: tuple[str, ...] = hardening.SYSTEM_PATH
+        self._out_of_memory_kills = 0
+        self._exit: Exit | None = None
+
+    # --- starting ---------------------------------------------------------------------------------------
+
+    def paths(self, workload: Workload) -> JobPaths:
+        """Fixed folders, and the image's own PATH."""
+        return JobPaths(
+            job=hardening.JOB, control=hardening.CONTROL, inside=hardening.INSIDE, path=self._path
+        )
+
+    def start(self, workload: Workload, output_fd: int) -> None:
+        """See `port.Runtime`. The image must be here already (`images.ensure`)."""
+        if workload.image is None:
+            raise StartRefused("the job names no image")
+        if os.geteuid() != 0 or not self._use_cgroups:
+            raise StartRefused("containers need an agent that is root: it could not freeze or check them")
+        if not seccomp.supported():
+            raise StartRefused("there is no seccomp filter for this node's processor")
+        try:
+            self._client, engine = connect()
+        except EngineUnavailable as error:
+            raise StartRefused(str(error)) from error
+        if engine.rootless:
+            raise StartRefused("a rootless engine does not keep limits everywhere and is not used")
+        import docker  # noqa: PLC0415
+        import requests  # noqa: PLC0415
+
+        self._placement, self._name = workload.name, container_name(workload.name)
+        try:
+            self._start(self._client, engine, workload, output_fd)
+        except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+            self.kill()
+            self.clean_up()
+            raise StartRefused(f"the container engine refused: {error}") from error
+        except StartRefused:
+            self.kill()
+            self.clean_up()
+            raise
+
+    def _start(self, client: "APIClient", engine: Engine, workload: Workload, output_fd: int) -> None:
+        assert workload.image is not None
+        image = inspect(client, workload.image)
+        if image is None:
+            raise StartRefused(f"the image {workload.image} is not on this node")
+        real = [device for device in workload.devices if device.startswith(("GPU-", "MIG-"))]
+        if real and not engine.gives_devices:
+            raise StartRefused(f"{engine.kind} {engine.version} cannot give GPUs by their CDI names")
+        self._path = _path_of(image)
+        uid = job_uid(workload.name)
+        give_to(workload.job_dir, uid)
+        give_to(workload.control_dir, uid)
+        folder = Path(tempfile.mkdtemp(prefix="gp4u-container-"))
+        self._output = folder / "output"
+        os.mkfifo(self._output, 0o600)
+        os.chown(self._output, uid, uid)
+        (folder / "seccomp.json").write_text(seccomp_profile.profile_json())
+        # The guard is there before there is anything to guard.
+        self._guard = subprocess.Popen(
+            [sys.executable, "-m", f"{__package__}.guard", workload.name, str(self._output)],
+            stdin=subprocess.PIPE,
+            stdout=output_fd,
+            cwd="/",
+            start_new_session=True,
+        )
+        network = "none"
+        if workload.network:
+            network = self._name
+            client.create_network(network, driver="bridge", labels=hardening.labels(workload))
+        podman = engine.kind == "podman"
+        config = hardening.host_config(
+            workload,
+            real_devices=real,
+            output=self._output,
+            network=network,
+            seccomp_option=str(folder / "seccomp.json") if podman else seccomp_profile.profile_json(),
+            podman=podman,
+        )
+        environment = job_environment(workload, self.paths(workload))
+        client.create_container(
+            image["Id"],
+            command=hardening.command(workload),
+            entrypoint=[],
+            environment=environment,
+            user=f"{uid}:{uid}",
+            working_dir=hardening.JOB,
+            hostname="job",
+            name=self._name,
+            labels=hardening.labels(workload),
+            host_config=config,
+        )
+        client.start(self._name)
+        self._pid = int(client.inspect_container(self._name)["State"]["Pid"])
+        if self._pid <= 0:
+            raise StartRefused(f"the container ended at once: {self._said(client)}")
+        self._pidfd = os.pidfd_open(self._pid)
+        first = processes.read_stat(self._pid)
+        if first is None or first.state in "ZX":
+            raise StartRefused(f"the container ended at once: {self._said(client)}")
+        self._groups = cgroups.of_process(self._pid)
+        lacking = hardening.shortcomings(self._pid, uid, workload.limits, self._groups)
+        if "freeze" not in self._groups.purposes:
+            lacking.append("it cannot be frozen")
+        if lacking:
+            raise StartRefused(f"the container is not isolated as it must be: {'; '.join(lacking)}")
+        self._applied = {
+            "user": "own user id",
+            "engine": f"{engine.kind} {engine.version}",
+            "image": image["Id"],
+            "container.pid": str(self._pid),
+            **{f"cgroup.{purpose}": value for purpose, value in self._groups.read_back().items()},
+        }
+        self._tell(json.dumps({"pid": self._pid, "ticks": first.started_ticks}))
+        self._tell("go")
+
+    def _said(self, client: "APIClient") -> str:
+        state: dict[str, Any] = client.inspect_container(self._name)["State"]
+        return str(state.get("Error") or f"exit code {state.get('ExitCode')}")
+
+    def _tell(self, word: str) -> None:
+        assert self._guard is not None
+        assert self._guard.stdin is not None
+        with contextlib.suppress(OSError):  # it died: `poll` sees to that
+            self._guard.stdin.write(word.encode() + b"\n")
+            self._guard.stdin.flush()
+
+    # --- living -----------------------------------------------------------------------------------------
+
+    def applied(self) -> dict[str, str]:
+        """See `port.Runtime`."""
+        return dict(self._applied)
+
+    def exit_fd(self) -> int | None:
+        """See `port.Runtime`."""
+        return self._pidfd if self._pidfd >= 0 else None
+
+    def poll(self) -> Exit | None:
+        """See `port.Runtime`. None until the output was carried over, too: a job's last words come before its end."""
+        if self._exit is not None or self._pidfd < 0:
+            return self._exit
+        assert self._guard is not None
+        if self._guard_done_at is None:
+            if self._guard.poll() is not None:  # without it nobody would end the container after us
+                self.kill()
+            if not select.select([self._pidfd], [], [], 0)[0]:
+                return None
+            self._tell("done")
+            self._guard_done_at = time.monotonic()
+        waited_s = time.monotonic() - self._guard_done_at
+        if self._guard.poll() is None:
+            if waited_s < _GUARD_DRAIN_S:
+                return None
+            self._guard.kill()
+        self._exit = self._how_it_ended()
+        if self._exit is None and waited_s > _ENGINE_SILENT_S:
+            self._exit = Exit(None, int(signal.SIGKILL))  # it has ended, and nobody can say how
+        return self._exit
+
+    def _how_it_ended(self) -> Exit | None:
+        import docker  # noqa: PLC0415
+        import requests  # noqa: PLC0415
+
+        assert self._client is not None
+        try:
+            state = self._client.inspect_container(self._name)["State"]
+        except docker.errors.NotFound:
+            return Exit(None, int(signal.SIGKILL))  # somebody removed it
+        except (docker.errors.DockerException, requests.RequestException, OSError):
+            return None
+        if state.get("Running") or state.get("Status") in ("running", "paused", "stopping"):
+            return None
+        if state.get("OOMKilled"):
+            self._out_of_memory_kills = max(1, self._out_of_memory_kills)
+        code = int(state["ExitCode"])
+        if code > 128 and code - 128 in signal.valid_signals():
+            return Exit(None, code - 128)
+        return Exit(code, None)
+
+    def _tree(self) -> list[processes.Stat]:
+        found = [processes.read_stat(pid) for pid in self._groups.pids()]
+        return processes.exists([stat for stat in found if stat is not None])
+
+    def pids(self) -> list[int]:
+        """See `port.Runtime`. Without the container's first process, which is ours."""
+        return [found.pid for found in self._tree() if found.pid != self._pid]
+
+    def usage(self) -> Usage:
+        """See `port.Runtime`."""
+        used = trees.usage([found for found in self._tree() if found.pid != self._pid], self._groups)
+        self._out_of_memory_kills = max(self._out_of_memory_kills, used.out_of_memory_kills)
+        return Usage(used.cpu_seconds, used.memory_bytes, used.processes, self._out_of_memory_kills)
+
+    def freeze(self) -> bool:
+        """See `port.Runtime`."""
+        if self._gone():
+            return True
+        return trees.freeze(self._tree, self._groups)
+
+    def thaw(self) -> None:
+        """See `port.Runtime`."""
+        if not self._gone():
+            trees.thaw(self._tree, self._groups)
+
+    def terminate(self) -> None:
+        """See `port.Runtime`."""
+        processes.send(self.pids(), signal.SIGTERM)
+
+    def kill(self) -> None:
+        """See `port.Runtime`. The end of the container's first process is the end of all in it."""
+        deadline = time.monotonic() + _KILL_TIMEOUT_S
+        while self._pidfd >= 0 and time.monotonic() < deadline:
+            self._groups.kill_all()
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            with contextlib.suppress(OSError, KeyError):
+                self._groups.thaw()  # version 1 delivers the kill only now
+            if self._gone(0.01):
+                break
+
+    def _gone(self, within_s: float = 0.0) -> bool:
+        return self._pidfd >= 0 and bool(select.select([self._pidfd], [], [], within_s)[0])
+
+    def clean_up(self) -> None:
+        """See `port.Runtime`."""
+        if self._guard is not None:
+            self._tell("done")
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._guard.wait(_KILL_TIMEOUT_S)
+            self._guard.kill()
+            self._guard.wait()
+            assert self._guard.stdin is not None
+            with contextlib.suppress(OSError):
+                self._guard.stdin.close()
+            self._guard = None
+        if self._placement:
+            end_container(self._placement, within_s=_CLEAN_UP_TIMEOUT_S)
+        if self._output is not None:
+            shutil.rmtree(self._output.parent, ignore_errors=True)
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+        if self._client is not None:
+            self._client.close()
+
+
+def _path_of(image: dict[str, Any]) -> tuple[str, ...]:
+    for entry in (image.get("Config") or {}).get("Env") or []:
+        name, _, value = str(entry).partition("=")
+        if name == "PATH" and value:
+            return tuple(part for part in value.split(":") if part)
+    return hardening.SYSTEM_PATH
