@@ -1,12 +1,14 @@
 """Each room by itself: what a visitor does there, and what it says when something is wrong."""
 
 import re
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from playwright.async_api import BrowserContext, expect
 
-from tests.browser.pages import OfferRoom, SearchRoom, Site
+from tests.browser.accessibility import violations
+from tests.browser.pages import JobRoom, OfferRoom, SearchRoom, Site
 
 pytestmark = pytest.mark.browser
 
@@ -303,3 +305,64 @@ async def test_a_session_elsewhere_can_be_signed_out(site: Site, context: Browse
     await other.open("/wallet")
     await expect(other.page).to_have_url(re.compile("/sign-in"))
     await elsewhere.close()
+
+
+async def test_a_folder_travels_with_the_job_and_its_job_file_fills_the_form(
+    site: Site, tmp_path: Path
+) -> None:
+    folder = tmp_path / "my-project"
+    (folder / "data").mkdir(parents=True)
+    (folder / "job.yaml").write_text(
+        "name: from-a-file\ncommand: python main.py\nfiles: .\nenv: {GREETING: hello}\n"
+        "resources: {memory_gb: 1}\nmax_duration: 10m\n"
+    )
+    (folder / "main.py").write_text(
+        "import os, pathlib\n"
+        "print(os.environ['GREETING'], pathlib.Path('data/ünïcode.txt').read_text(),"
+        " sorted(p.name for p in pathlib.Path('.').iterdir() if p.suffix == '.log'))\n"
+    )
+    (folder / "data" / "ünïcode.txt").write_text("from the folder")
+    (folder / "left-out.log").write_text("x" * 1000)
+    (folder / ".gp4uignore").write_text("*.log\n")
+
+    await site.sign_in_as("renter")
+    await site.open("/search")
+    await SearchRoom(site).open_first()
+    form = OfferRoom(site).form
+    await form.get_by_text("My own command").click()
+    await form.get_by_label("Choose a folder").set_input_files(folder)
+    sent = form.locator("[data-folder]")
+    await expect(sent).to_contain_text("my-project")
+    await expect(sent).to_contain_text("3 files")
+    await expect(sent).to_contain_text("2 left out")
+    await sent.get_by_role("button", name="Use its job.yaml").click()
+    await expect(form.get_by_role("textbox", name="Command")).to_have_value("python main.py")
+    await expect(form.get_by_label("Name", exact=True)).to_have_value("from-a-file")
+    await expect(form.get_by_role("list", name="Also from the job file")).to_contain_text("memory_gb: 1")
+    assert await violations(site.page) == []
+    await form.get_by_role("button", name=re.compile("^Book and run")).click()
+    await site.page.wait_for_url(re.compile(r"/jobs/[^/?]+$"))
+    job = JobRoom(site)
+    await job.expect_state("done", timeout_ms=60_000)
+    await expect(job.log).to_contain_text("hello from the folder []")
+
+
+async def test_a_wrong_job_file_and_a_hopeless_folder_say_why(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / ".gp4uignore").write_text("*\n")
+    await site.open("/search")
+    await SearchRoom(site).open_first()
+    form = OfferRoom(site).form
+    await form.get_by_text("My own command").click()
+    await form.get_by_label("Choose a folder").set_input_files(tmp_path / "empty")
+    await expect(form.get_by_role("alert")).to_contain_text("left out by the ignore rules")
+    await form.get_by_role("button", name="From a job.yaml").click()
+    dialog = site.page.get_by_role("dialog")
+    await dialog.get_by_label("Job file").fill("comand: x\nresources: {gpus: 99}")
+    await dialog.get_by_role("button", name="Fill the form").click()
+    await expect(dialog.get_by_role("alert")).to_contain_text("Did you mean command?")
+    await dialog.get_by_label("Job file").fill("command: x\nresources: {gpus: 99}")
+    await dialog.get_by_role("button", name="Fill the form").click()
+    await expect(dialog).to_be_hidden()
+    await expect(form.get_by_role("alert").filter(has_text="free here")).to_be_visible()
+    await expect(form.get_by_role("textbox", name="Command")).to_have_value("x")

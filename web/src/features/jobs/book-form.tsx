@@ -1,10 +1,11 @@
 import { zodResolver } from "@hookform/resolvers/zod";
-import { ChevronDown, GraduationCap, Plus, Shield, ShieldOff, Terminal, X } from "lucide-react";
+import { ChevronDown, GraduationCap, Shield, ShieldOff, Terminal } from "lucide-react";
 import { type ReactNode, useRef, useState } from "react";
-import { useFieldArray, useForm, useWatch } from "react-hook-form";
+import { useForm, useWatch } from "react-hook-form";
 import type { Schemas } from "@/api/client";
 import { ApiProblem } from "@/api/problem";
 import { Money, useMoney } from "@/components/money";
+import { Badge } from "@/components/ui/badge";
 import { Button } from "@/components/ui/button";
 import { Field, Input, Select, Textarea } from "@/components/ui/field";
 import { Notice, ProblemNotice } from "@/components/ui/states";
@@ -15,7 +16,15 @@ import { formatDuration, formatSpan } from "@/lib/time";
 import { plural } from "@/lib/units";
 import { useBookOffer } from "./api";
 import { type BookValues, bookSchema, specOf } from "./book-spec";
+import { EnvironmentFields } from "./environment-fields";
 import { DIGITS_COMMAND, OWN_COMMAND } from "./examples";
+import { FolderField } from "./folder/folder-field";
+import type { Folder } from "./folder/select";
+import { SendingProgress } from "./folder/sending-progress";
+import { useSending } from "./folder/use-sending";
+import { type Extras, extrasInWords, filledFrom, NO_EXTRAS } from "./from-file";
+import { type JobFile, type Mistake, readJobFile } from "./job-file";
+import { JobFileDialog, Mistakes } from "./job-file-dialog";
 
 const DURATIONS = [600, 1_800, 3_600, 4 * 3_600, 12 * 3_600, 86_400, 3 * 86_400, 7 * 86_400];
 
@@ -34,7 +43,11 @@ const choice =
 
 export function BookForm({ offer, availableMicros, submitInstead, topUp, onBooked }: BookFormProps) {
   const book = useBookOffer(onBooked);
+  const sending = useSending();
   const attempt = useRef(new AttemptKey());
+  const [folder, setFolder] = useState<Folder | null>(null);
+  const [extras, setExtras] = useState<Extras>(NO_EXTRAS);
+  const [doubts, setDoubts] = useState<readonly Mistake[]>([]);
   const money = useMoney();
   const [more, setMore] = useState(false);
   const durations = DURATIONS.filter((s) => s >= offer.duration_s_min && s <= offer.duration_s_max);
@@ -54,7 +67,6 @@ export function BookForm({ offer, availableMicros, submitInstead, topUp, onBooke
     },
   });
   const { errors } = form.formState;
-  const environment = useFieldArray({ control: form.control, name: "environment" });
   const [kind, gpus, durationS] = useWatch({ control: form.control, name: ["kind", "gpus", "durationS"] });
 
   const rate = offer.price_per_gpu_hour_micros * gpus;
@@ -63,10 +75,39 @@ export function BookForm({ offer, availableMicros, submitInstead, topUp, onBooke
   const free = offer.gpus_free;
   const problem = book.error instanceof ApiProblem ? book.error : null;
 
-  const submit = form.handleSubmit((values) => {
+  const fill = (file: JobFile) => {
+    const filled = filledFrom(file, {
+      gpusFree: free,
+      durationSMin: offer.duration_s_min,
+      durationSMax: offer.duration_s_max,
+      gpuModel: offer.gpu_model,
+      vramGb: offer.vram_gb,
+      region: offer.region,
+    });
+    form.reset({ ...form.getValues(), ...filled.values });
+    setExtras(filled.extras);
+    setDoubts([
+      ...filled.misfits,
+      ...(file.files !== null && folder === null
+        ? [{ field: "files", message: `it wants ${file.files} to be sent: choose that folder here` }]
+        : []),
+    ]);
+    setMore(true);
+  };
+  const fillFrom = async (file: File) => {
+    const read = await readJobFile(await file.text());
+    if (read.mistakes.length > 0) setDoubts(read.mistakes);
+    else fill(read);
+  };
+
+  const submit = form.handleSubmit(async (values) => {
+    book.reset();
+    const own = values.kind === "own" ? folder : null;
+    const sent = own ? await sending.send(own) : { uploadId: null };
+    if (!sent) return; // stopped, or failed and said so
     const body = {
       offer_id: offer.id,
-      job: specOf(values),
+      job: specOf(values, { extras, uploadId: sent.uploadId, folderBytes: own?.bytes ?? 0 }),
       // What this page shows is what is agreed to: a price that rose meanwhile is refused.
       rate_per_hour_micros_max: offer.price_per_gpu_hour_micros * values.gpus,
     };
@@ -104,8 +145,7 @@ export function BookForm({ offer, availableMicros, submitInstead, topUp, onBooke
             <span>
               <span className="block text-sm font-medium">My own command</span>
               <span className="block text-xs text-ink-2">
-                Anything <code className="font-mono">/bin/sh</code> can start. For a folder of files, use{" "}
-                <code className="font-mono">gp4u run</code>.
+                Anything <code className="font-mono">/bin/sh</code> can start, with a folder of yours.
               </span>
             </span>
           </label>
@@ -113,17 +153,50 @@ export function BookForm({ offer, availableMicros, submitInstead, topUp, onBooke
       </fieldset>
 
       {kind === "own" ? (
-        <Field label="Command" error={errors.command?.message} hint="Run by /bin/sh -c in the job's folder.">
-          {(control) => (
-            <Textarea
-              {...control}
-              rows={9}
-              spellCheck={false}
-              className="font-mono text-sm sm:text-xs"
-              {...form.register("command")}
-            />
-          )}
-        </Field>
+        <>
+          <div className="-mt-2 flex flex-wrap items-center gap-2">
+            <JobFileDialog onRead={fill} />
+            {extrasInWords(extras).length > 0 ? (
+              <Button variant="ghost" size="sm" onClick={() => setExtras(NO_EXTRAS)}>
+                Forget what the file adds
+              </Button>
+            ) : null}
+          </div>
+          {extrasInWords(extras).length > 0 ? (
+            <ul aria-label="Also from the job file" className="-mt-2 flex flex-wrap gap-1.5">
+              {extrasInWords(extras).map((words) => (
+                <li key={words}>
+                  <Badge className="font-mono">{words}</Badge>
+                </li>
+              ))}
+            </ul>
+          ) : null}
+          <Mistakes mistakes={doubts} />
+          <FolderField
+            folder={folder}
+            disabled={sending.progress !== null || book.isPending}
+            onChange={(chosen) => {
+              setFolder(chosen);
+              setDoubts((old) => old.filter(({ field }) => field !== "files"));
+            }}
+            onJobFile={(file) => void fillFrom(file)}
+          />
+          <Field
+            label="Command"
+            error={errors.command?.message}
+            hint="Run by /bin/sh -c in the job's folder."
+          >
+            {(control) => (
+              <Textarea
+                {...control}
+                rows={9}
+                spellCheck={false}
+                className="font-mono text-sm sm:text-xs"
+                {...form.register("command")}
+              />
+            )}
+          </Field>
+        </>
       ) : (
         <details className="group rounded-md border border-line">
           <summary className="flex items-center justify-between gap-2 rounded-md px-3 py-2 text-sm text-ink-2 select-none hover:text-ink">
@@ -160,11 +233,13 @@ export function BookForm({ offer, availableMicros, submitInstead, topUp, onBooke
         <Field label="At most" hint="It stops after this long." error={errors.durationS?.message}>
           {(control) => (
             <Select {...control} {...form.register("durationS", { valueAsNumber: true })}>
-              {(durations.length ? durations : [offer.duration_s_max]).map((seconds) => (
-                <option key={seconds} value={seconds}>
-                  {formatSpan(seconds)}
-                </option>
-              ))}
+              {[...new Set([...(durations.length ? durations : [offer.duration_s_max]), durationS])]
+                .toSorted((a, b) => a - b)
+                .map((seconds) => (
+                  <option key={seconds} value={seconds}>
+                    {formatSpan(seconds)}
+                  </option>
+                ))}
             </Select>
           )}
         </Field>
@@ -239,48 +314,7 @@ export function BookForm({ offer, availableMicros, submitInstead, topUp, onBooke
               )}
             </Field>
           </div>
-          <fieldset className="grid gap-2">
-            <legend className="mb-1.5 text-sm font-medium">Environment</legend>
-            {environment.fields.map((field, index) => (
-              <div key={field.id} className="grid grid-cols-[1fr_1.5fr_auto] items-start gap-2">
-                <div>
-                  <Input
-                    aria-label={`Name of variable ${index + 1}`}
-                    aria-invalid={errors.environment?.[index]?.name ? true : undefined}
-                    placeholder="NAME"
-                    spellCheck={false}
-                    className="font-mono"
-                    {...form.register(`environment.${index}.name`)}
-                  />
-                  {errors.environment?.[index]?.name ? (
-                    <p role="alert" className="mt-1 text-xs text-bad">
-                      {errors.environment[index].name.message}
-                    </p>
-                  ) : null}
-                </div>
-                <Input
-                  aria-label={`Value of variable ${index + 1}`}
-                  placeholder="value"
-                  spellCheck={false}
-                  className="font-mono"
-                  {...form.register(`environment.${index}.value`)}
-                />
-                <Button
-                  variant="ghost"
-                  size="icon"
-                  aria-label={`Remove variable ${index + 1}`}
-                  onClick={() => environment.remove(index)}
-                >
-                  <X aria-hidden />
-                </Button>
-              </div>
-            ))}
-            <div>
-              <Button size="sm" onClick={() => environment.append({ name: "", value: "" })}>
-                <Plus aria-hidden /> Add a variable
-              </Button>
-            </div>
-          </fieldset>
+          <EnvironmentFields form={form} />
         </div>
       </div>
 
@@ -313,8 +347,16 @@ export function BookForm({ offer, availableMicros, submitInstead, topUp, onBooke
             actions={problem?.code === "insufficient_funds" ? topUp : undefined}
           />
         )}
+        <ProblemNotice error={sending.error} />
+        {sending.progress ? <SendingProgress progress={sending.progress} onStop={sending.stop} /> : null}
         {submitInstead ?? (
-          <Button type="submit" variant="primary" size="lg" busy={book.isPending} disabled={free < 1}>
+          <Button
+            type="submit"
+            variant="primary"
+            size="lg"
+            busy={book.isPending || sending.progress !== null}
+            disabled={free < 1}
+          >
             {free < 1 ? "Taken" : `Book and run for ${money(rate, "rate")} an hour`}
           </Button>
         )}

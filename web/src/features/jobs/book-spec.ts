@@ -3,6 +3,7 @@ import { z } from "zod";
 import type { Schemas } from "@/api/client";
 import { parseMoney } from "@/lib/money";
 import { DIGITS_COMMAND } from "./examples";
+import { type Extras, NO_EXTRAS } from "./from-file";
 
 const money = z
   .string()
@@ -46,26 +47,47 @@ export const bookSchema = z
 
 export type BookValues = z.infer<typeof bookSchema>;
 
-export function specOf(values: BookValues): Schemas["JobSpec"] {
+interface Beside {
+  /** What a job file says and the form has no field for. */
+  extras?: Extras;
+  uploadId?: string | null;
+  /** Unpacked; the job's disk must hold it. */
+  folderBytes?: number;
+}
+
+const GIB = 2 ** 30;
+/** Beside the folder that was sent: what the job itself writes. */
+const DISK_GB = 1;
+
+export function specOf(values: BookValues, beside: Beside = {}): Schemas["JobSpec"] {
   const digits = values.kind === "digits";
+  const { extras = NO_EXTRAS, uploadId = null, folderBytes = 0 } = digits ? {} : beside;
   const budget = values.budget.trim() === "" ? null : parseMoney(values.budget);
   return {
     name: values.name,
     command: digits ? DIGITS_COMMAND : values.command,
     environment: Object.fromEntries(values.environment.map(({ name, value }) => [name, value])),
-    upload_id: null,
+    upload_id: uploadId,
     resources: {
       gpus: values.gpus,
       vram_gb_min: 0,
       gpu_models: [],
       cpus: 1,
       memory_gb: 1,
-      disk_gb: 1,
+      disk_gb: DISK_GB + Math.ceil(folderBytes / GIB),
       regions: [],
       network: false,
+      ...extras.resources,
     },
-    checkpoint: { path: values.checkpointPath, every_s: values.checkpointEveryS },
-    budget: { per_hour_micros_max: null, total_micros_max: budget },
+    checkpoint: {
+      path: values.checkpointPath,
+      every_s: values.checkpointEveryS,
+      ...(extras.keep ? { keep: extras.keep } : {}),
+    },
+    ...(Object.keys(extras.failover).length > 0
+      ? { failover: { on_node_loss: "move", same_region_only: false, ...extras.failover } }
+      : {}),
+    budget: { per_hour_micros_max: extras.per_hour_micros_max ?? null, total_micros_max: budget },
     protection: values.protection,
     duration_s_max: values.durationS,
   };
