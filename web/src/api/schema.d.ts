@@ -991,6 +991,47 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/nodes/{node_id}/drain": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Drain Node
+         * @description Take the node out of service: no new jobs, and those that run are moved. Then it is in maintenance, and may be
+         *     switched off. Asked again, it changes reason and deadline.
+         */
+        post: operations["drain_node"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/nodes/{node_id}/undrain": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Undrain Node
+         * @description Put the node back into service, from drain, maintenance or quarantine.
+         */
+        post: operations["undrain_node"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/offers": {
         parameters: {
             query?: never;
@@ -1654,6 +1695,27 @@ export interface components {
             /** Seq */
             seq: number;
         };
+        /**
+         * CheckpointIntervalOut
+         * @description The interval that `checkpoint.auto` chose, and from what.
+         */
+        CheckpointIntervalOut: {
+            /**
+             * Cost S
+             * @description seconds that a checkpoint takes, as measured; null: not yet known
+             */
+            cost_s: number | null;
+            /**
+             * Every S
+             * @description seconds between the end of one checkpoint and the beginning of the next
+             */
+            every_s: number;
+            /**
+             * Hazard Per Hour
+             * @description losses of the node an hour, as expected when it was chosen
+             */
+            hazard_per_hour: number;
+        };
         /** CheckpointOut */
         CheckpointOut: {
             /**
@@ -1707,6 +1769,12 @@ export interface components {
          */
         CheckpointRule: {
             /**
+             * Auto
+             * @description follow the node's hazard and what a checkpoint costs; every_s counts until a cost is known
+             * @default false
+             */
+            auto: boolean;
+            /**
              * Every S
              * @description seconds between interval checkpoints
              * @default 60
@@ -1731,6 +1799,7 @@ export interface components {
             epoch: number;
             /** Files */
             files: number;
+            pace?: components["schemas"]["PaceIn"] | null;
             /** Packs */
             packs: components["schemas"]["PackIn"][];
             /** Placement Id */
@@ -1906,6 +1975,28 @@ export interface components {
             /** Vram Gb */
             vram_gb: number;
         };
+        /**
+         * DrainIn
+         * @description POST /nodes/{id}/drain.
+         */
+        DrainIn: {
+            /**
+             * Reason
+             * @description a sentence for the renters whose jobs move
+             */
+            reason?: string | null;
+            /**
+             * Within S
+             * @description the node may be switched off after so many seconds
+             */
+            within_s?: number | null;
+        };
+        /**
+         * Duty
+         * @description Whether the node takes jobs: what its owner and our rules decided, whatever its liveness (see `duty`).
+         * @enum {string}
+         */
+        Duty: "in_service" | "draining" | "maintenance" | "quarantined";
         /** EarningsOut */
         EarningsOut: {
             /** By Day */
@@ -2198,6 +2289,11 @@ export interface components {
             };
             failover?: components["schemas"]["FailoverRule"];
             /**
+             * Image
+             * @description container image by digest, name@sha256:…; only nodes with a container engine run it. Without one the job sees the node's own system, read-only
+             */
+            image?: string | null;
+            /**
              * Name
              * @description shown in lists; lower case letters, digits, . _ -
              * @default job
@@ -2359,6 +2455,17 @@ export interface components {
             cpus: number;
             /** Devices */
             devices: components["schemas"]["DeviceOut"][];
+            /** Drain Deadline At */
+            drain_deadline_at?: string | null;
+            /**
+             * @description whether the node takes jobs
+             * @default in_service
+             */
+            duty: components["schemas"]["Duty"];
+            /** Duty Reason */
+            duty_reason?: string | null;
+            /** Duty Since */
+            duty_since?: string | null;
             /**
              * Enrolled At
              * Format: date-time
@@ -2385,6 +2492,8 @@ export interface components {
             online_s: number;
             /** Owner Id */
             owner_id: string;
+            /** Quarantined Until */
+            quarantined_until?: string | null;
             /** Region */
             region: string;
             /**
@@ -2400,6 +2509,12 @@ export interface components {
             };
             /** Simulated */
             simulated: boolean;
+            /**
+             * State
+             * @description liveness and duty in one word: offline, online, suspect, lost, draining, maintenance, quarantined
+             * @default
+             */
+            state: string;
             status: components["schemas"]["NodeStatus"];
         };
         /**
@@ -2588,6 +2703,16 @@ export interface components {
             /** Job Id */
             job_id: string;
         };
+        /**
+         * PaceIn
+         * @description What the node measured: seconds that a checkpoint costs, and the interval that follows from it.
+         */
+        PaceIn: {
+            /** Cost S */
+            cost_s: number;
+            /** Every S */
+            every_s: number;
+        };
         /** PackAddressesOut */
         PackAddressesOut: {
             /** Packs */
@@ -2726,6 +2851,8 @@ export interface components {
         PlacementOut: {
             /** Booking Id */
             booking_id: string;
+            /** @description of a job whose interval is automatic */
+            checkpoint_interval?: components["schemas"]["CheckpointIntervalOut"] | null;
             /**
              * Created At
              * Format: date-time
@@ -5390,6 +5517,90 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description The request can never work as it is */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    drain_node: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                node_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["DrainIn"] | null;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NodeOut"];
+                };
+            };
+            /** @description The request can never work as it is */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    undrain_node: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                node_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NodeOut"];
+                };
             };
             /** @description The request can never work as it is */
             422: {

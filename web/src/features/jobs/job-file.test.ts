@@ -1,5 +1,6 @@
 import { expect, it } from "vitest";
 import { readJobFile } from "./job-file";
+import cases from "./job-file.cases.json";
 
 it("reads a whole file, in people's spellings", async () => {
   const { spec, files, mistakes } = await readJobFile(`
@@ -60,4 +61,15 @@ it("refuses a file that unfolds without end, and one that is too long", async ()
   const bomb = `a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b]\nenv: [*c,*c,*c,*c,*c,*c]\n`;
   expect((await readJobFile(bomb)).mistakes[0]?.message).toContain("refers to itself");
   expect((await readJobFile("x".repeat(300_000))).mistakes[0]?.message).toContain("256 KiB");
+});
+
+const sections = { resources: {}, checkpoint: {}, budget: {}, failover: {} };
+
+it.each(cases.good)("reads $text as the command does", async ({ text, spec }) => {
+  expect(await readJobFile(text)).toMatchObject({ mistakes: [], spec: { ...sections, ...spec } });
+});
+
+it.each(cases.bad)("finds the mistakes of $text that the command finds", async ({ text, fields }) => {
+  const { mistakes } = await readJobFile(text);
+  expect([...new Set(mistakes.map(({ field }) => field))].sort()).toEqual(fields);
 });
