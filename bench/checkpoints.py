@@ -1,11 +1,13 @@
-"""Checkpoint speed beside restic, on the same folder, in the same run.
+"""Checkpoint speed beside restic, borg and the disk itself, on the same bytes, in the same run.
 
     python -m bench.checkpoints                     1 GiB, 5 % changed
     python -m bench.checkpoints --size-mb 128 --json
 
 Ours: the agent's engine over HTTP to the API's own folder store, in a process of its own; fence and rows are answered from
 memory (PostgreSQL's share is a few milliseconds a checkpoint), bytes and fsync are real. restic: its default settings on a local
-repository. Both encrypt, deduplicate, verify on restore and write to the same disk. Rates swing with the machine's load: read the ratios.
+repository; borg: encryption `repokey-blake2`, its default compression. All encrypt, deduplicate, verify on restore and write
+to the same disk; the disk's own figures are a plain copy of the same files with fsync. Rates swing with the machine's load: read the
+ratios, and beside them the processor seconds that ours took (agent and store's server), which swing less.
 """
 
 import argparse
@@ -20,11 +22,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import psutil
 import uvicorn
 from fastapi import FastAPI, Request
 from gp4u_agent.checkpoint.engine import CheckpointEngine
@@ -158,36 +162,99 @@ async def measure_ours(work: Path, source: Path, size_mb: int) -> dict[str, floa
         cpus=1, memory_mb=1, disk_mb=1, checkpoint_path=source.name, checkpoint_every_s=1,
     )  # fmt: skip
     key = os.urandom(32)
+    spent = _Spent(server.pid)
     try:
         engine = CheckpointEngine(http, spec, key, source, work / "cache", lambda: ())
-        started = time.perf_counter()
-        assert await engine.snapshot("interval") is not None
-        first_s = time.perf_counter() - started
+        with spent.measured("first"):
+            assert await engine.snapshot("interval") is not None
         change_folder(source, size_mb)
-        started = time.perf_counter()
-        changed = await engine.snapshot("interval")
-        changed_s = time.perf_counter() - started
+        with spent.measured("changed"):
+            changed = await engine.snapshot("interval")
         assert changed is not None
+        with spent.measured("unchanged"):
+            assert await engine.snapshot("interval") is None
         target = work / "restored" / source.name
         reader = CheckpointEngine(http, spec, key, target, work / "cache2", lambda: ())
-        started = time.perf_counter()
-        await reader.restore()
-        restore_s = time.perf_counter() - started
+        with spent.measured("restore"):
+            await reader.restore()
     finally:
         await http.close()
         server.terminate()
         server.join()
     assert same(source, target), "the restored folder differs"
     shutil.rmtree(work / "restored")
-    return {
-        "first_s": first_s,
-        "changed_s": changed_s,
-        "restore_s": restore_s,
-        "stored_bytes": changed.stored_bytes,
-    }
+    return {**spent.seconds, "stored_bytes": changed.stored_bytes}
 
 
-def measure_restic(work: Path, source: Path, size_mb: int, change: Callable[[], None]) -> dict[str, float]:
+class _Spent:
+    """Seconds, and processor seconds of this process and the server's, by name."""
+
+    def __init__(self, server_pid: int | None) -> None:
+        self.seconds: dict[str, float] = {}
+        self._processes = [psutil.Process(), psutil.Process(server_pid)]
+
+    @contextmanager
+    def measured(self, name: str) -> Iterator[None]:
+        """Note what the block takes."""
+        started, before = time.perf_counter(), self._processor_s()
+        yield
+        self.seconds[f"{name}_s"] = time.perf_counter() - started
+        self.seconds[f"{name}_processor_s"] = self._processor_s() - before
+
+    def _processor_s(self) -> float:
+        times = [process.cpu_times() for process in self._processes]
+        return sum(each.user + each.system for each in times)
+
+
+def measure_disk(work: Path, source: Path, change: Callable[[], None]) -> dict[str, float]:
+    """Seconds of a plain copy with fsync: of everything, of the changed files, and back."""
+
+    def copy(one: Path, other: Path, names: set[str] | None = None) -> float:
+        other.mkdir(exist_ok=True)
+        started = time.perf_counter()
+        for path in sorted(one.iterdir()):
+            if names is None or path.name in names:
+                with path.open("rb") as reading, (other / path.name).open("wb") as writing:
+                    shutil.copyfileobj(reading, writing, 4 * MIB)
+                    writing.flush()
+                    os.fsync(writing.fileno())
+        return time.perf_counter() - started
+
+    first_s = copy(source, work / "copy")
+    before = {path.name: path.stat().st_mtime_ns for path in source.iterdir()}
+    change()
+    changed = {path.name for path in source.iterdir() if path.stat().st_mtime_ns != before[path.name]}
+    changed_s = copy(source, work / "copy", changed)
+    restore_s = copy(work / "copy", work / "copied-back")
+    for folder in ("copy", "copied-back"):
+        shutil.rmtree(work / folder)
+    stored = sum((source / name).stat().st_size for name in changed)
+    return {"first_s": first_s, "changed_s": changed_s, "restore_s": restore_s, "stored_bytes": stored}
+
+
+def measure_borg(work: Path, source: Path, change: Callable[[], None]) -> dict[str, float]:
+    """Seconds and stored bytes of borg."""
+    environment = {
+        **os.environ, "BORG_PASSPHRASE": "bench", "BORG_REPO": str(work / "borg"), "BORG_BASE_DIR": str(work / "borg-base"),
+    }  # fmt: skip
+
+    def borg(*arguments: str, cwd: Path = work) -> float:
+        started = time.perf_counter()
+        subprocess.run(["borg", *arguments], env=environment, check=True, cwd=cwd)
+        return time.perf_counter() - started
+
+    borg("init", "--encryption", "repokey-blake2")
+    first_s = borg("create", "::first", str(source))
+    before = bytes_in(work / "borg")
+    change()
+    changed_s = borg("create", "::changed", str(source))
+    stored = bytes_in(work / "borg") - before
+    (work / "borg-restored").mkdir()
+    restore_s = borg("extract", "::changed", cwd=work / "borg-restored")
+    return {"first_s": first_s, "changed_s": changed_s, "restore_s": restore_s, "stored_bytes": stored}
+
+
+def measure_restic(work: Path, source: Path, change: Callable[[], None]) -> dict[str, float]:
     """Seconds and stored bytes of restic, defaults."""
     environment = {
         **os.environ, "RESTIC_PASSWORD": "bench", "RESTIC_REPOSITORY": str(work / "repository"),
@@ -228,17 +295,27 @@ def main() -> None:
     try:
         source = work / "job" / "ckpt"
         make_folder(source, size_mb)
-        theirs: dict[str, float] | None = None
-        if shutil.which("restic"):
-            theirs = measure_restic(work, source, size_mb, lambda: change_folder(source, size_mb))
-            shutil.rmtree(work / "restic-restored")
+        peers: dict[str, dict[str, float]] = {}
+
+        def change() -> None:
+            change_folder(source, size_mb)
+
+        for name, measure in (("restic", measure_restic), ("borg", measure_borg)):
+            if shutil.which(name):
+                peers[name] = measure(work, source, change)
+                shutil.rmtree(work / f"{name}-restored")
+            else:
+                print(f"{name} is not installed: nothing to compare with", file=sys.stderr)
+        peers["disk"] = measure_disk(work, source, change)
         ours = asyncio.run(measure_ours(work, source, size_mb))
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    report(size_mb, ours, theirs, as_json=arguments.json)
+    report(size_mb, ours, peers, as_json=arguments.json)
 
 
-def report(size_mb: int, ours: dict[str, float], theirs: dict[str, float] | None, *, as_json: bool) -> None:
+def report(
+    size_mb: int, ours: dict[str, float], peers: dict[str, dict[str, float]], *, as_json: bool
+) -> None:
     """MB/s of the folder's whole size, and what the change took in the store."""
     megabytes = size_mb * MIB / 1e6
 
@@ -250,32 +327,41 @@ def report(size_mb: int, ours: dict[str, float], theirs: dict[str, float] | None
             "stored_percent": round(100 * measured["stored_bytes"] / (size_mb * MIB), 2),
         }
 
-    result: dict[str, Any] = {"size_mb": size_mb, "changed_percent": 100 * CHANGED_SHARE, "ours": rates(ours)}
-    if theirs is not None:
-        result["restic"] = rates(theirs)
-        result["ratio"] = {
-            name: round(result["ours"][name] / result["restic"][name], 2) for name in result["ours"]
-        }
+    mine = rates(ours)
+    processor_s = {
+        name.removesuffix("_processor_s"): round(seconds, 2)
+        for name, seconds in ours.items()
+        if name.endswith("_processor_s")
+    }
+    result: dict[str, Any] = {
+        "size_mb": size_mb, "changed_percent": 100 * CHANGED_SHARE, "ours": mine, "unchanged_s": ours["unchanged_s"],
+        "processor_s": processor_s,
+        **{name: rates(measured) for name, measured in peers.items()},
+        "ratio": {
+            name: {key: round(mine[key] / value, 2) for key, value in rates(measured).items()}
+            for name, measured in peers.items()
+        },
+    }  # fmt: skip
     if as_json:
         print(json.dumps(result))
         return
     print(
         f"{size_mb} MiB, {CHANGED_SHARE:.0%} changed      first    changed    restore   (MB/s)   stored for the change"
     )
-    for name in ("ours", "restic"):
-        if name in result:
-            r = result[name]
-            print(
-                f"{name:<22}{r['first_mb_s']:>10}{r['changed_mb_s']:>11}{r['restore_mb_s']:>11}"
-                f"{r['stored_percent']:>20} %"
-            )
-    if "ratio" in result:
-        r = result["ratio"]
+    for name in ("ours", *peers):
+        r = result[name]
         print(
-            f"{'ours / restic':<22}{r['first_mb_s']:>9}×{r['changed_mb_s']:>10}×{r['restore_mb_s']:>10}×{r['stored_percent']:>20}×"
+            f"{name:<22}{r['first_mb_s']:>10}{r['changed_mb_s']:>11}{r['restore_mb_s']:>11}{r['stored_percent']:>20} %"
         )
-    else:
-        print("restic is not installed: nothing to compare with", file=sys.stderr)
+    for name in peers:
+        r = result["ratio"][name]
+        print(
+            f"{'ours / ' + name:<22}{r['first_mb_s']:>9}×{r['changed_mb_s']:>10}×{r['restore_mb_s']:>10}×{r['stored_percent']:>20}×"
+        )
+    spent = ", ".join(f"{name} {seconds}" for name, seconds in processor_s.items())
+    print(
+        f"unchanged: {ours['unchanged_s'] * 1000:.0f} ms · processor seconds of ours, both processes: {spent}"
+    )
 
 
 if __name__ == "__main__":

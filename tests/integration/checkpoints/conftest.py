@@ -65,7 +65,7 @@ class World:
     async def create_job(self, renter_id: str = "usr_renter", **spec: Any) -> str:
         """A queued job whose checkpoint folder is `ckpt`."""
         async with self.database.transaction() as session:
-            wanted = JobSpec(command="true", checkpoint=CheckpointRule(path="ckpt"), **spec)
+            wanted = JobSpec(**{"command": "true", "checkpoint": CheckpointRule(path="ckpt"), **spec})
             return (await self.jobs.create(session, renter_id, wanted)).id
 
     async def fork(
@@ -90,6 +90,7 @@ class World:
             region="eu",
             simulated=True,
             gpu_model="RTX_4090",
+            hazard_per_hour=0.5,
         )
         async with self.database.transaction() as session:
             job = await self.jobs.get(session, job_id)

@@ -29,6 +29,7 @@ class Row:
     manifest_key: str
     packs: dict[str, int]
     step: int | None
+    pace: dict[str, float] | None = None
 
     def public(self) -> dict[str, Any]:
         return {
@@ -156,7 +157,7 @@ class Platform:
         key = self._manifest_key(body["upload_id"], body["blake3"])
         if key not in self.objects or blake3(self.objects[key]).hexdigest() != body["blake3"]:
             raise HttpFailure(409, "objects_missing")
-        row = Row(f"ckpt_{seq}", epoch, seq, body["blake3"], key, packs, body["step"])
+        row = Row(f"ckpt_{seq}", epoch, seq, body["blake3"], key, packs, body["step"], body.get("pace"))
         self.rows.append(row)
         return {"id": row.id, "epoch": epoch, "seq": seq}
 

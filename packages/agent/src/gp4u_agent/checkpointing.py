@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 
+from gp4u_protocol.checkpoint.interval import advised_interval_s, smoothed_cost_s
 from gp4u_protocol.messages import PlacementSpec
 
 from gp4u_agent.checkpoint.commits import CommitRequest, ControlFolder
-from gp4u_agent.checkpoint.engine import CheckpointEngine
+from gp4u_agent.checkpoint.engine import CheckpointEngine, Pace
 from gp4u_agent.checkpoint.http import HttpFailure
 from gp4u_agent.checkpoint.transfer import StoreUnreachable
 from gp4u_agent.http import StaleEpoch
@@ -40,21 +42,31 @@ class Checkpointing:
         self._spec = spec
         self._on_stale = on_stale
         self._paused = paused
+        self.cost_s: float | None = None
+        """Seconds that a checkpoint takes here, smoothed; None before the first."""
+
+    @property
+    def every_s(self) -> float:
+        """Seconds from the end of one checkpoint to the beginning of the next one on the interval."""
+        hazard = self._spec.checkpoint_hazard_per_hour
+        if hazard is None or self.cost_s is None:
+            return self._spec.checkpoint_every_s
+        return advised_interval_s(self.cost_s, hazard)
 
     async def run(self) -> None:
         """Take checkpoints until cancelled."""
         loop = asyncio.get_running_loop()
-        due_at = loop.time() + self._spec.checkpoint_every_s
+        due_at = loop.time() + self.every_s
         while True:
             await asyncio.sleep(LOOK_INTERVAL_S)
             if self._paused():
                 continue
             for request in self._control.pending():
                 await self._answer(request)
-                due_at = loop.time() + self._spec.checkpoint_every_s
+                due_at = loop.time() + self.every_s
             if loop.time() >= due_at:
                 await self._snapshot("interval", None)
-                due_at = loop.time() + self._spec.checkpoint_every_s
+                due_at = loop.time() + self.every_s
 
     async def final(self) -> None:
         """The last one: after the job ended, or before it is ended."""
@@ -91,8 +103,12 @@ class Checkpointing:
 
     async def _snapshot(self, trigger: str, step: int | None) -> str | None:
         """None when it is saved (or nothing changed), else a stable code of what went wrong."""
+        pace = None
+        if self._spec.checkpoint_hazard_per_hour is not None and self.cost_s is not None:
+            pace = Pace(every_s=self.every_s, cost_s=self.cost_s)
+        began = time.monotonic()
         try:
-            await self._engine.snapshot(trigger, step)
+            saved = await self._engine.snapshot(trigger, step, pace=pace)
         except StaleEpoch:
             self._on_stale()
             return "stale_epoch"
@@ -103,4 +119,6 @@ class Checkpointing:
             # The folder is the job's: whatever it did to it must not end the care for the job.
             log.warning("%s: checkpoint not possible: %s", self._spec.placement_id, failure)
             return "folder_unreadable"
+        if saved is not None:
+            self.cost_s = smoothed_cost_s(self.cost_s, time.monotonic() - began)
         return None

@@ -20,6 +20,7 @@ FIELDS: dict[str, set[str]] = {
     "": {
         "name",
         "command",
+        "image",
         "files",
         "env",
         "resources",
@@ -129,7 +130,7 @@ class _Reader:
     def read(self, document: dict[Any, Any]) -> dict[str, Any]:
         self._check_names("", document)
         spec: dict[str, Any] = {}
-        for name in ("name", "command"):
+        for name in ("name", "command", "image"):
             if name in document:
                 spec[name] = document[name]
         if "env" in document:
@@ -201,7 +202,10 @@ class _Reader:
         if "path" in section:
             spec["path"] = section["path"]
         if "every" in section:
-            spec["every_s"] = self._duration("checkpoint.every", section["every"])
+            if section["every"] == "auto":
+                spec["auto"] = True
+            else:
+                spec["every_s"] = self._duration("checkpoint.every", section["every"])
         if "keep" in section:
             keep = section["keep"]
             if isinstance(keep, dict):

@@ -10,6 +10,9 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 JobName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$")]
+ImageName = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9][a-zA-Z0-9._:/-]{0,254}@sha256:[0-9a-f]{64}$", max_length=400)
+]
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
 
 
@@ -74,6 +77,10 @@ class CheckpointRule(Strict):
 
     path: RelativePath = Field(default="checkpoints", description="folder, relative to the job's own")
     every_s: int = Field(default=60, ge=1, le=86_400, description="seconds between interval checkpoints")
+    auto: bool = Field(
+        default=False,
+        description="follow the node's hazard and what a checkpoint costs; every_s counts until a cost is known",
+    )
     keep: KeepRule | None = Field(default=None, description="which ones are kept; null: as the platform does")
 
 
@@ -108,55 +115,17 @@ class FailoverRule(Strict):
     )
 
 
-class FailoverRule(Strict):
-    """The renter's policy for moves. A job that has not run yet has nothing to move: it is placed like a new one."""
-
-    on_node_loss: OnNodeLoss = OnNodeLoss.MOVE
-    moves_max: int | None = Field(
-        default=None, ge=0, le=1000, description="moves it may make; the loss after the last one ends it"
-    )
-    per_hour_micros_max: int | None = Field(
-        default=None,
-        ge=1,
-        le=10**12,
-        description="ceiling for the rate of a replacement, beside the budget's own",
-    )
-    same_region_only: bool = Field(
-        default=False, description="replacements only in the region it ran in last"
-    )
-    deadline_s: int | None = Field(
-        default=None,
-        ge=60,
-        le=31_536_000,
-        description="seconds after its submission at which it is stopped gracefully, running or waiting",
-    )
-
-
-class FailoverRule(Strict):
-    """The renter's policy for moves. A job that has not run yet has nothing to move: it is placed like a new one."""
-
-    on_node_loss: OnNodeLoss = OnNodeLoss.MOVE
-    moves_max: int | None = Field(
-        default=None, ge=0, le=1000, description="moves it may make; the loss after the last one ends it"
-    )
-    per_hour_micros_max: int | None = Field(
-        default=None, ge=1, le=10**12, description="ceiling for the rate of a replacement, beside the budget's own"
-    )
-    same_region_only: bool = Field(default=False, description="replacements only in the region it ran in last")
-    deadline_s: int | None = Field(
-        default=None,
-        ge=60,
-        le=31_536_000,
-        description="seconds after its submission at which it is stopped gracefully, running or waiting",
-    )
-
-
 class JobSpec(Strict):
     """A job as the API takes it."""
 
     name: JobName = Field(default="job", description="shown in lists; lower case letters, digits, . _ -")
     command: str = Field(
         min_length=1, max_length=32_768, description="run by `/bin/sh -c` in the job's folder"
+    )
+    image: ImageName | None = Field(
+        default=None,
+        description="container image by digest, name@sha256:…; only nodes with a container engine run it. "
+        "Without one the job sees the node's own system, read-only",
     )
     environment: dict[EnvName, Annotated[str, StringConstraints(max_length=32_768)]] = Field(
         default_factory=dict, max_length=256
@@ -175,3 +144,8 @@ class JobSpec(Strict):
     duration_s_max: int = Field(
         default=86_400, ge=60, le=2_592_000, description="the job is stopped after this long"
     )
+
+    @property
+    def runtime(self) -> str:
+        """What a node must offer to run it. Nothing weaker is taken in its place."""
+        return "sandbox" if self.image is None else "containers"

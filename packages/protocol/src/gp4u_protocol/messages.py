@@ -188,6 +188,7 @@ class PlacementSpec(Message):
     stop_reason: str | None = None
     job_name: str
     command: str
+    image: str | None = Field(default=None, description="by digest; needs the runtime `containers`")
     environment: dict[str, str] = {}
     device_uuids: list[str]
     cpus: int
@@ -196,6 +197,9 @@ class PlacementSpec(Message):
     network: bool = False
     checkpoint_path: str
     checkpoint_every_s: int
+    checkpoint_hazard_per_hour: float | None = Field(
+        default=None, description="of the node, when the interval is to follow it and the measured cost"
+    )
     upload_id: str | None = Field(default=None, description="job files: GET /api/v1/agent/uploads/{id}")
     restore: RestorePoint | None = None
     stop_grace_s: int = 30

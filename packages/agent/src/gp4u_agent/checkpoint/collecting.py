@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from gp4u_protocol.checkpoint.limits import CHUNK_BYTES_MAX, MIB, block_bytes
 from gp4u_protocol.checkpoint.manifest import HOLE, Entry, EntryKind, Manifest
-from gp4u_protocol.checkpoint.packing import Pack
+from gp4u_protocol.checkpoint.packing import Pack, PackBuffers
 from gp4u_protocol.checkpoint.sealing import ChunkPlace, JobKeys, Sealer
 
 from gp4u_agent.checkpoint.walking import Found, Listing, Signature, list_folder, open_file
@@ -29,8 +29,8 @@ WORKERS_MAX = 4
 _CLOCK_REALTIME_COARSE = 5  # Linux; the time module has no name for it
 _ZEROS = bytes(CHUNK_BYTES_MAX)
 
-Upload = Callable[[bytes, bytes], None]
-"""Hands a full pack (id, content) over; blocks while too many are on their way; raises when an upload failed."""
+Upload = Callable[[Pack], None]
+"""Takes a full pack and its buffer over; blocks while too many are on their way; raises when an upload failed."""
 
 
 class Stopped(Exception):
@@ -88,11 +88,17 @@ class Collector:
     """One snapshot's pass over a folder. Use once."""
 
     def __init__(
-        self, keys: JobKeys, known: Known, upload: Upload, pids: Callable[[], Iterable[int]]
+        self,
+        keys: JobKeys,
+        known: Known,
+        upload: Upload,
+        buffers: PackBuffers,
+        pids: Callable[[], Iterable[int]],
     ) -> None:
         self._keys = keys
         self._known = known
         self._upload = upload
+        self._buffers = buffers
         self._pids = pids
         self._stop = threading.Event()
         self._lock = threading.Lock()
@@ -263,7 +269,7 @@ class Collector:
     def _mine(self) -> "_Filling":
         filling: _Filling | None = getattr(self._local, "filling", None)
         if filling is None:
-            filling = self._local.filling = _Filling(self._keys)
+            filling = self._local.filling = _Filling(self._keys, self._buffers)
             with self._lock:
                 self._packs.append(filling)
         return filling
@@ -272,17 +278,19 @@ class Collector:
 class _Filling:
     """What one worker thread owns: its buffer, its sealer, the pack it fills."""
 
-    def __init__(self, keys: JobKeys) -> None:
+    def __init__(self, keys: JobKeys, buffers: PackBuffers) -> None:
         self._keys = keys
+        self._buffers = buffers
         self.buffer = bytearray(SEGMENT_BYTES)
         self.sealer = Sealer(keys)
-        self.pack = Pack.start(keys)
+        self.pack = Pack.start(keys, buffers.take())
 
     def flush(self, upload: Upload) -> None:
         """Hand the pack over, unless it is empty, and begin another."""
-        full, self.pack = self.pack, Pack.start(self._keys)
-        if full.size_bytes:
-            upload(full.pack_id, full.content())
+        if self.pack.size_bytes:
+            full = self.pack
+            upload(full)  # first: it may wait until a buffer is free again
+            self.pack = Pack.start(self._keys, self._buffers.take())
 
 
 def _wait_for(work: list[Future[None]], stop: threading.Event) -> None:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from gp4u_protocol.checkpoint.errors import Damaged
 from gp4u_protocol.checkpoint.limits import block_bytes
 from gp4u_protocol.checkpoint.manifest import HOLE, Entry, EntryKind, Manifest, Trigger, seal_manifest
+from gp4u_protocol.checkpoint.packing import Pack, PackBuffers
 from gp4u_protocol.checkpoint.sealing import ChunkPlace, JobKeys
 from gp4u_protocol.messages import PlacementSpec
 
@@ -68,6 +69,14 @@ class SnapshotResult:
     read_bytes: int
     kept_back: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Pace:
+    """The interval that this node keeps, and what a checkpoint costs here, in seconds: told with a commit."""
+
+    every_s: float
+    cost_s: float
 
 
 class CheckpointEngine:
@@ -153,7 +162,9 @@ class CheckpointEngine:
             self._known = Known()
             return RestoreResult(None)
 
-    async def snapshot(self, trigger: Trigger | str, step: int | None = None) -> SnapshotResult | None:
+    async def snapshot(
+        self, trigger: Trigger | str, step: int | None = None, *, pace: Pace | None = None
+    ) -> SnapshotResult | None:
         """Save what the job has finished. None when nothing changed since the newest checkpoint.
 
         Before the first file is finished only the job itself may commit: an empty checkpoint on the interval would
@@ -161,15 +172,17 @@ class CheckpointEngine:
         """
         async with self._turn:
             try:
-                return await self._snapshot(trigger, step)
+                return await self._snapshot(trigger, step, pace)
             except HttpFailure as failure:
                 if failure.code not in _BUILT_ON_SAND:
                     raise
                 log.warning("the checkpoint was refused (%s): saving everything afresh", failure)
             self._known = Known()
-            return await self._snapshot(trigger, step)
+            return await self._snapshot(trigger, step, pace)
 
-    async def _snapshot(self, trigger: Trigger | str, step: int | None) -> SnapshotResult | None:
+    async def _snapshot(
+        self, trigger: Trigger | str, step: int | None, pace: Pace | None
+    ) -> SnapshotResult | None:
         known = self._known = self._known or await self._recall()
         upload = _Uploads(self._transfer, self._fence)
         collected = await self._collect(known, upload)
@@ -180,12 +193,12 @@ class CheckpointEngine:
             return None
         if before is None and trigger != Trigger.JOB and all(e.kind is EntryKind.DIRECTORY for e in entries):
             return None
-        return await self._publish(entries, chunks, collected, upload, Trigger(trigger), step)
+        return await self._publish(entries, chunks, collected, upload, Trigger(trigger), step, pace)
 
     # --- snapshot ----------------------------------------------------------------------------------------
 
     async def _collect(self, known: Known, uploads: "_Uploads") -> Collected:
-        collector = Collector(self._keys, known, uploads.hand_over, self._pids)
+        collector = Collector(self._keys, known, uploads.hand_over, uploads.buffers, self._pids)
 
         def collect() -> Collected:
             with opened_folder(self._folder, self._inner_parts) as root:
@@ -202,11 +215,13 @@ class CheckpointEngine:
             if not work.cancelled() and isinstance(work.exception(), Stopped):
                 log.debug("snapshot abandoned")
             raise
+        finally:
+            uploads.buffers.clear()
         return collected
 
     async def _publish(
         self, entries: tuple[Entry, ...], chunks: tuple[ChunkPlace, ...], collected: Collected,
-        uploads: "_Uploads", trigger: Trigger, step: int | None,
+        uploads: "_Uploads", trigger: Trigger, step: int | None, pace: Pace | None,
     ) -> SnapshotResult:  # fmt: skip
         opened = await uploads.opened()
         before = self._known.manifest.pack_sizes if self._known and self._known.manifest else {}
@@ -233,6 +248,7 @@ class CheckpointEngine:
                 "packs": [{"id": pack_id.hex(), "size_bytes": size} for pack_id, size in manifest.pack_sizes.items()],
                 "files": manifest.files, "content_bytes": manifest.size_bytes, "stored_bytes": stored,
                 "step": step, "trigger": trigger.value,
+                **({"pace": {"every_s": pace.every_s, "cost_s": pace.cost_s}} if pace else {}),
             },
         )  # fmt: skip
         self._known = Known(manifest, collected.signatures)
@@ -305,14 +321,15 @@ class _Uploads:
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
         self._opening: asyncio.Task[dict[str, Any]] | None = None
+        self.buffers = PackBuffers()
         self.sizes: dict[bytes, int] = {}
 
-    def hand_over(self, pack_id: bytes, content: bytes) -> None:
+    def hand_over(self, pack: Pack) -> None:
         """From a worker thread: take a pack; blocks while too many are on their way. Raises what failed an earlier one."""
         while not self._free.acquire(timeout=0.5):
             self._raise_failure()
         self._raise_failure()
-        self._loop.call_soon_threadsafe(self._start, pack_id, content)
+        self._loop.call_soon_threadsafe(self._start, pack)
 
     async def opened(self) -> dict[str, Any]:
         """The server's row for this upload, made when it is first needed: a snapshot without change costs none."""
@@ -333,18 +350,19 @@ class _Uploads:
         for task in self._tasks:
             task.cancel()
 
-    def _start(self, pack_id: bytes, content: bytes) -> None:
-        task = self._loop.create_task(self._put(pack_id, content))
+    def _start(self, pack: Pack) -> None:
+        task = self._loop.create_task(self._put(pack.pack_id, pack.content()))
         self._tasks.add(task)
-        task.add_done_callback(self._done)
+        task.add_done_callback(lambda done: self._done(done, pack))
 
-    def _done(self, task: asyncio.Task[None]) -> None:
+    def _done(self, task: asyncio.Task[None], pack: Pack) -> None:
         self._tasks.discard(task)
+        self.buffers.give_back(pack.buffer)
         self._free.release()
         if not task.cancelled() and task.exception() is not None:
             self._failure = self._failure or task.exception()
 
-    async def _put(self, pack_id: bytes, content: bytes) -> None:
+    async def _put(self, pack_id: bytes, content: memoryview) -> None:
         opened = await self.opened()
         announced = {
             "upload_id": opened["upload_id"],

@@ -36,8 +36,12 @@ class CheckpointHttp(Protocol):
 
     async def post_json(self, path: str, body: Mapping[str, Any]) -> Any: ...
 
-    async def put_bytes(self, url: str, data: bytes, headers: Mapping[str, str] | None = None) -> None: ...
+    async def put_bytes(
+        self, url: str, data: bytes | memoryview, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """`data` is not read any more when this returns or raises."""
+        ...
 
-    async def get_range(self, url: str, start: int, end: int | None) -> bytes:
+    async def get_range(self, url: str, start: int, end: int | None) -> bytes | bytearray:
         """Bytes `start` (inclusive) to `end` (exclusive; None: to the end)."""
         ...

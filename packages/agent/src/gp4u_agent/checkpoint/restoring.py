@@ -58,7 +58,11 @@ class Restorer:
             raise
         return await self._in_thread(
             lambda: open_manifest(
-                content, self._keys, epoch=row["epoch"], seq=row["seq"], blake3_hex=row["manifest_blake3"]
+                bytes(content),
+                self._keys,
+                epoch=row["epoch"],
+                seq=row["seq"],
+                blake3_hex=row["manifest_blake3"],
             )
         )
 
@@ -83,7 +87,7 @@ class Restorer:
         finally:
             await asyncio.shield(self._in_thread(staging.discard))
 
-    async def _range(self, read: RangeRead) -> bytes:
+    async def _range(self, read: RangeRead) -> bytes | bytearray:
         pack = read.pack_id.hex()
         for attempt in (1, 2):
             url = self._addresses["packs"].get(pack)

@@ -32,7 +32,7 @@ class Transfer:
     async def post_json(self, path: str, body: Mapping[str, Any]) -> Any:
         return await self._insist(lambda: self._http.post_json(path, body))
 
-    async def put(self, url: str, content: bytes, headers: Mapping[str, str]) -> None:
+    async def put(self, url: str, content: bytes | memoryview, headers: Mapping[str, str]) -> None:
         """Upload one object. An object that exists is one whose first answer was lost: ids are never used twice."""
         try:
             await self._insist(lambda: self._http.put_bytes(url, content, headers))
@@ -40,7 +40,7 @@ class Transfer:
             if failure.status != 412:
                 raise
 
-    async def get_range(self, url: str, start: int, end: int | None) -> bytes:
+    async def get_range(self, url: str, start: int, end: int | None) -> bytes | bytearray:
         return await self._insist(lambda: self._http.get_range(url, start, end))
 
     async def _insist(self, call: Callable[[], Awaitable[Answer]]) -> Answer:

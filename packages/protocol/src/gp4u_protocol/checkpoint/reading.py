@@ -14,7 +14,7 @@ from pathlib import Path
 from gp4u_protocol.checkpoint.errors import Damaged
 from gp4u_protocol.checkpoint.limits import KIB, MIB
 from gp4u_protocol.checkpoint.manifest import HOLE, Entry, EntryKind, Manifest
-from gp4u_protocol.checkpoint.sealing import ChunkPlace, Opener
+from gp4u_protocol.checkpoint.sealing import Buffer, ChunkPlace, Opener
 
 RANGE_BYTES_MAX = 4 * MIB
 RANGE_GAP_BYTES_MAX = 64 * KIB
@@ -37,7 +37,9 @@ class RangeRead:
     end: int
     chunks: tuple[tuple[ChunkPlace, tuple[Target, ...]], ...]
 
-    def pieces(self, content: bytes) -> Iterator[tuple[ChunkPlace, tuple[Target, ...], memoryview]]:
+    def pieces(
+        self, content: bytes | bytearray
+    ) -> Iterator[tuple[ChunkPlace, tuple[Target, ...], memoryview]]:
         """Each chunk with its stored bytes. Raises Damaged when `content` is not the whole range."""
         if len(content) != self.end - self.start:
             where = f"pack {self.pack_id.hex()} at {self.start}"
@@ -109,13 +111,13 @@ class Staging:
                 finally:
                     os.close(descriptor)
 
-    def take(self, opener: Opener, read: RangeRead, content: bytes) -> int:
+    def take(self, opener: Opener, read: RangeRead, content: bytes | bytearray) -> int:
         """Verify every chunk of a range and write it to all its places; answers plain bytes written. Raises Damaged."""
         written = 0
         descriptor, open_entry = -1, -1
         try:
             for place, targets, stored in read.pieces(content):
-                plain = opener.open(place, stored)
+                plain = opener.open_view(place, stored)
                 for target in targets:
                     if target.entry != open_entry:
                         if descriptor >= 0:
@@ -161,7 +163,7 @@ class Staging:
         os.utime(path, ns=(entry.mtime_ns, entry.mtime_ns), follow_symlinks=False)
 
 
-def _write_all(descriptor: int, content: bytes, offset: int) -> None:
+def _write_all(descriptor: int, content: Buffer, offset: int) -> None:
     view = memoryview(content)
     while view:
         written = os.pwrite(descriptor, view, offset)

@@ -9,7 +9,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -32,6 +32,7 @@ FOLDER_STORE_PATH = "/api/v1/store"
 _KEY = re.compile(r"^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$")
 _SIGNING_CONTEXT = "gp4u 2026 folder store addresses v1"
 _WRITE_BYTES = 1 << 20
+_PARTS_A_WRITE_MAX = 512
 _CREATE_ONLY = {"If-None-Match": "*"}
 _RETRY_TIMEOUT = timedelta(seconds=20)
 
@@ -206,25 +207,30 @@ class FolderObjectStore(_ThroughObstore):
 
 
 async def _copy(body: AsyncIterator[bytes], descriptor: int, size_bytes: int) -> None:
-    received = 0
-    waiting = bytearray()
+    received = waiting_bytes = 0
+    waiting: list[bytes] = []
     async for part in body:
         received += len(part)
+        waiting_bytes += len(part)
         if received > size_bytes:
             raise UploadTorn(f"The body is longer than the {size_bytes} bytes announced.")
-        waiting += part
-        if len(waiting) >= _WRITE_BYTES:
-            await asyncio.to_thread(_write_all, descriptor, bytes(waiting))
-            waiting.clear()
-    await asyncio.to_thread(_write_all, descriptor, bytes(waiting))
+        waiting.append(part)
+        if waiting_bytes >= _WRITE_BYTES or len(waiting) >= _PARTS_A_WRITE_MAX:
+            await asyncio.to_thread(_write_all, descriptor, waiting)
+            waiting, waiting_bytes = [], 0
+    await asyncio.to_thread(_write_all, descriptor, waiting)
     if received != size_bytes:
         raise UploadTorn(f"The body has {received} bytes, {size_bytes} were announced.")
 
 
-def _write_all(descriptor: int, content: bytes) -> None:
-    view = memoryview(content)
-    while view:
-        view = view[os.write(descriptor, view) :]
+def _write_all(descriptor: int, parts: Sequence[bytes]) -> None:
+    left = [memoryview(part) for part in parts if part]
+    while left:
+        written = os.writev(descriptor, left)
+        while left and written >= len(left[0]):
+            written -= len(left.pop(0))
+        if written:
+            left[0] = left[0][written:]
 
 
 def _link_into_place(temporary: Path, destination: Path) -> None:

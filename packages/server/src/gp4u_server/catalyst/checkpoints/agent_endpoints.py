@@ -98,6 +98,7 @@ async def commit_checkpoint(
         content_bytes=body.content_bytes,
         step=body.step,
         trigger=body.trigger,
+        pace=body.pace.model_dump() if body.pace else None,
     )
     async with database.transaction() as session:
         upload = await checkpoints.find_upload(session, fence, body.upload_id)

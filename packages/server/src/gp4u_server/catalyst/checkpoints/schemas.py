@@ -106,6 +106,13 @@ class ManifestIn(FenceIn):
     size_bytes: int = Field(ge=1, le=MANIFEST_BYTES_MAX)
 
 
+class PaceIn(Strict):
+    """What the node measured: seconds that a checkpoint costs, and the interval that follows from it."""
+
+    every_s: float = Field(gt=0, le=86_400)
+    cost_s: float = Field(ge=0, le=86_400)
+
+
 class CommitIn(ManifestIn):
     packs: list[PackIn] = Field(max_length=PACKS_MAX)
     files: int = Field(ge=0, lt=1 << 31)
@@ -113,6 +120,7 @@ class CommitIn(ManifestIn):
     stored_bytes: int = Field(ge=0, lt=1 << 62, description="information only; we count ourselves")
     step: int | None = Field(default=None, ge=0, lt=1 << 62)
     trigger: Literal["job", "interval", "final"]
+    pace: PaceIn | None = None
 
 
 class CommittedOut(Strict):

@@ -66,6 +66,7 @@ class Jobs(Protocol):
         stored_bytes: int | None = None,
         trigger: str | None = None,
         ms: int | None = None,
+        pace: dict[str, float] | None = None,
     ) -> None: ...
 
 
@@ -255,6 +256,7 @@ class CheckpointService:
             stored_bytes=checkpoint.stored_bytes,
             trigger=checkpoint.trigger,
             ms=max(0, round(took.total_seconds() * 1000)),
+            pace=commit.pace,
         )
         return view_of(checkpoint)
 

@@ -26,6 +26,7 @@ class Commit:
     content_bytes: int
     step: int | None
     trigger: str
+    pace: dict[str, float] | None = None
 
 
 @dataclass(frozen=True)
