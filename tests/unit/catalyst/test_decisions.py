@@ -3,7 +3,9 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from gp4u_protocol.job_spec import Protection
+from gp4u_protocol.job_spec import OnNodeLoss, Protection
+from gp4u_protocol.lease import LEASE_TTL_S
+from gp4u_server.catalyst.health.authority import takeover_after_s
 from gp4u_server.catalyst.jobs import decisions
 from gp4u_server.catalyst.jobs.types import JobState, Outcome
 
@@ -64,6 +66,13 @@ def test_a_host_that_fails_to_start_costs_the_job_less_patience() -> None:
         ({"has_run": False}, JobState.QUEUED, None),
         ({"protection": Protection.NONE}, JobState.FAILED, "node_lost"),
         ({"stop_reason": "by_renter"}, JobState.STOPPED, "by_renter"),
+        ({"on_node_loss": OnNodeLoss.WAIT}, JobState.RECOVERING, None),
+        ({"on_node_loss": OnNodeLoss.STOP}, JobState.STOPPED, "stop_on_node_loss"),
+        ({"on_node_loss": OnNodeLoss.STOP, "has_run": False}, JobState.QUEUED, None),
+        ({"moves_max": 2, "moves": 1}, JobState.RECOVERING, None),
+        ({"moves_max": 2, "moves": 2}, JobState.STOPPED, "moves_used_up"),
+        ({"moves_max": 0}, JobState.STOPPED, "moves_used_up"),
+        ({"moves_max": 0, "has_run": False}, JobState.QUEUED, None),
     ],
 )
 def test_lost_node(changes: dict[str, object], state: JobState, reason: str | None) -> None:
@@ -71,6 +80,45 @@ def test_lost_node(changes: dict[str, object], state: JobState, reason: str | No
     assert (verdict.outcome, verdict.state, verdict.reason) == (Outcome.LOST, state, reason)
     if not state.is_final:
         assert verdict.retry_after_s == 0.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "state", "reason"),
+    [
+        ({}, JobState.RECOVERING, None),
+        ({"has_run": False}, JobState.QUEUED, None),
+        ({"protection": Protection.NONE}, JobState.FAILED, "node_drained"),
+        ({"protection": Protection.NONE, "has_run": False}, JobState.QUEUED, None),
+        ({"stop_reason": "wallet_empty"}, JobState.STOPPED, "wallet_empty"),
+        ({"on_node_loss": OnNodeLoss.STOP}, JobState.STOPPED, "stop_on_node_loss"),
+        ({"moves_max": 1, "moves": 1}, JobState.STOPPED, "moves_used_up"),
+    ],
+)
+def test_a_run_that_was_told_to_leave_its_node(
+    changes: dict[str, object], state: JobState, reason: str | None
+) -> None:
+    """However it ends there: by the stop, by a signal, by a start that was broken off."""
+    moving = facts(moving=True, **changes)
+    for verdict in (
+        decisions.after_stopped(moving, "moving"),
+        decisions.after_exit(moving, None, 15, None, None),
+        decisions.after_exit(moving, 1, None, None, None),
+        decisions.after_start_failed(moving, "agent_error", None),
+    ):
+        assert (verdict.state, verdict.reason, verdict.start_failures) == (state, reason, 0)
+    assert decisions.after_exit(moving, 0, None, None, None).state is JobState.DONE, "a finished result stays"
+
+
+def test_a_move_that_its_node_never_confirmed_waits_until_no_lease_can_be_left() -> None:
+    moving = facts(moving=True)
+    assert decisions.after_moved(moving).retry_after_s == 0.0
+    pause_s = decisions.after_moved(moving, confirmed=False).retry_after_s
+    assert pause_s is not None
+    assert pause_s > takeover_after_s(LEASE_TTL_S) + LEASE_TTL_S
+
+
+def test_every_end_has_its_sentence() -> None:
+    assert decisions.TITLES.keys() <= decisions.SENTENCES.keys()
 
 
 def test_durations() -> None:
@@ -81,3 +129,10 @@ def test_durations() -> None:
     waiting = {"created_at": NOW, "started_at": None, "duration_s_max": 60}
     assert decisions.overdue(NOW + hour, **waiting) is None  # type: ignore[arg-type]
     assert decisions.overdue(NOW + 25 * hour, **waiting) == "no_capacity"  # type: ignore[arg-type]
+    stuck = {**waiting, "is_placed": True}
+    assert decisions.overdue(NOW + hour, **stuck) is None  # type: ignore[arg-type]
+    assert decisions.overdue(NOW + 25 * hour, **stuck) == "never_started"  # type: ignore[arg-type]
+    late = {**limits, "duration_s_max": 86_400, "deadline_s": 7200}
+    assert decisions.overdue(NOW + 2 * hour - timedelta(seconds=1), **late) is None  # type: ignore[arg-type]
+    assert decisions.overdue(NOW + 2 * hour, **late) == "deadline_reached"  # type: ignore[arg-type]
+    assert decisions.overdue(NOW + 2 * hour, **waiting, deadline_s=7200) == "deadline_reached"  # type: ignore[arg-type]

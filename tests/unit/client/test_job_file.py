@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from gp4u_protocol.job_file import JobFileInvalid, parse_job_file, read_job_file
+from gp4u_protocol.job_spec import FailoverRule, OnNodeLoss
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +17,7 @@ resources: {gpus: 1, vram_gb: ">=24", gpu_model: [RTX_4090, A100_80GB], region: 
 checkpoint: {path: ckpt, every: 5s}
 budget: {per_hour: 0.80, total: 5.00}
 protection: catalyst
+failover: {on_node_loss: wait, max_moves: 3, per_hour: 1.20, same_region_only: true, deadline: 2d}
 max_duration: 2h
 """
 
@@ -30,6 +32,13 @@ def test_a_good_file_becomes_an_exact_specification(tmp_path: Path) -> None:
     assert spec.checkpoint.every_s == 5
     assert (spec.budget.per_hour_micros_max, spec.budget.total_micros_max) == (800_000, 5_000_000)
     assert spec.duration_s_max == 7200
+    assert spec.failover == FailoverRule(
+        on_node_loss=OnNodeLoss.WAIT,
+        moves_max=3,
+        per_hour_micros_max=1_200_000,
+        same_region_only=True,
+        deadline_s=172_800,
+    )
     assert spec.environment == {"SEED": "7", "EMPTY": ""}
 
 
@@ -54,6 +63,14 @@ def test_a_good_file_becomes_an_exact_specification(tmp_path: Path) -> None:
         ("resources: {disk_gb: x}", "resources.disk_gb", "whole number"),
         ("resources: {region: 9}", "resources.region", "list"),
         ("resources: {network: perhaps}", "resources.network", "true or false"),
+        ("failover: always", "failover", "mapping"),
+        ("failover: {on_node_loss: run}", "failover.on_node_loss", "move, wait, stop"),
+        ("failover: {max_moves: -1}", "failover.max_moves", "greater than or equal to 0"),
+        ("failover: {max_moves: many}", "failover.max_moves", "whole number"),
+        ("failover: {per_hour: 0}", "failover.per_hour", "positive amount"),
+        ("failover: {same_region_only: perhaps}", "failover.same_region_only", "true or false"),
+        ("failover: {deadline: 5}", "failover.deadline", "greater than or equal to 60"),
+        ("failover: {deadlin: 5h}", "failover.deadlin", "no such field"),
         ("checkpoint: ckpt", "checkpoint", "mapping"),
         ("checkpoint: {path: /etc}", "checkpoint.path", "inside the job's folder"),
         ("checkpoint: {path: ../up}", "checkpoint.path", "inside the job's folder"),

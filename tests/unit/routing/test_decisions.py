@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from gp4u_protocol.job_spec import Budget, CheckpointRule, JobSpec, Protection, Resources
+from gp4u_protocol.job_spec import Budget, CheckpointRule, FailoverRule, JobSpec, Protection, Resources
 from gp4u_server.catalyst.routing.decisions import (
     Limit,
     Need,
@@ -279,6 +279,50 @@ def test_a_setback_costs_less_the_longer_ago_it_was_and_is_forgotten_in_the_end(
     assert weight(0.0) == pytest.approx(3 * run, rel=0.01)
     assert weight(0.0) > weight(1800.0) > weight(7200.0) > weight(86_400.0) == 0
     assert weight(1800.0, 1800.0) == pytest.approx(weight(0.0), rel=0.01)
+
+
+def moved(job: JobSpec, **rule) -> Need:
+    """The need of a job that ran on node-a in eu-west and looks for a replacement."""
+    job = job.model_copy(update={"failover": FailoverRule(**rule)})
+    return need(job, home_region="eu-west", home_node_id="node_a", is_replacement=True)
+
+
+def test_a_replacement_may_have_a_lower_price_cap_than_the_first_placement():
+    dear = other("dear", price_per_gpu_hour_micros=600_000)
+    wanted = moved(spec(cap=800_000), per_hour_micros_max=550_000)
+    assert [candidate.offer.id for candidate in weigh(wanted, [OFFER, dear]) if candidate.fits] == ["offer_a"]
+    (candidate,) = weigh(wanted, [dear])
+    assert candidate.failed == ((Limit.PRICE, "costs $0.60 per hour, the cap for replacements is $0.55"),)
+    assert "at ≤ $0.55/h" in summary_of_waiting(wanted, [candidate])
+    assert weigh(replace(wanted, is_replacement=False), [dear])[0].fits
+    (budget,) = weigh(moved(spec(cap=500_000), per_hour_micros_max=550_000), [dear])
+    assert budget.excluded_because == "costs $0.60 per hour, the cap is $0.50"
+
+
+def test_a_replacement_may_have_to_stay_in_the_region():
+    abroad = other("abroad", region="us-east")
+    wanted = moved(spec(), same_region_only=True)
+    (candidate,) = weigh(wanted, [abroad])
+    assert (
+        candidate.excluded_because
+        == "us-east is not eu-west, where the job stays (failover.same_region_only)"
+    )
+    assert "in eu-west" in summary_of_waiting(wanted, [candidate])
+    assert weigh(wanted, [OFFER])[0].fits
+    assert weigh(replace(wanted, is_replacement=False), [abroad])[0].fits
+
+
+def test_a_job_whose_policy_is_to_wait_goes_nowhere_but_to_its_own_node():
+    wanted = moved(spec(), on_node_loss="wait")
+    away = weigh(wanted, [replace(OFFER, node_ready=False), other("free")])
+    assert not any(candidate.fits for candidate in away)
+    assert summary_of_waiting(wanted, away) == (
+        "Needs 1 GPU; it waits for node-a, as its policy says (failover.on_node_loss: wait): the node is not online."
+    )
+    assert weigh(wanted, [OFFER, other("free")])[0].offer is OFFER
+    assert summary_of_waiting(wanted, weigh(wanted, [other("free")])).endswith(
+        "that node is not listed any more."
+    )
 
 
 def test_pauses_grow_and_are_bounded():

@@ -7,7 +7,13 @@ from gp4u_server.bookings.control import BookingSweepLoop
 from gp4u_server.bookings.handlers import BookingHandlers
 from gp4u_server.catalyst.checkpoints.collection import CheckpointCollection
 from gp4u_server.catalyst.checkpoints.control import CollectionLoop, DeletionLoop, FolderLoop
-from gp4u_server.catalyst.failover.control import AskedStopsLoop, CapacityLoop, LimitsLoop, PlacingLoop
+from gp4u_server.catalyst.failover.control import (
+    AskedStopsLoop,
+    CapacityLoop,
+    LimitsLoop,
+    MovesLoop,
+    PlacingLoop,
+)
 from gp4u_server.catalyst.health.authority import AuthorityWatch
 from gp4u_server.catalyst.health.control import DeadGatewayLoop, DutyLoop
 from gp4u_server.catalyst.health.service import HealthService
@@ -33,6 +39,7 @@ def control_loops(platform: Platform) -> list[ControlLoop]:
         OutboxPruning(database),
         PlacingLoop(database, jobs, platform.get(Router)),
         AskedStopsLoop(database, jobs),
+        MovesLoop(database, jobs, platform.get(NodeService)),
         CapacityLoop(database, jobs, platform.get(NodeService)),
         LimitsLoop(database, jobs),
         DeadGatewayLoop(

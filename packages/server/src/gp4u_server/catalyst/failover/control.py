@@ -24,6 +24,7 @@ log = structlog.get_logger(__name__)
 PLACING_BATCH = 50
 PLACING_AT_ONCE = 4
 LIMITS_BATCH = 50
+MOVES_BATCH = 50
 SIGNALS_BATCH = 100
 WOKEN_PER_NODE = 50
 REFUSED_RETRY_S = 15.0
@@ -153,6 +154,35 @@ class AskedStopsLoop:
                 async with self.database.transaction() as session:
                     await self.jobs.put_off_asked_stop(session, job_id, pause_s)
         return begun
+
+
+@dataclass(frozen=True)
+class MovesLoop:
+    """Gives the jobs of draining nodes notice to leave, one job a transaction, until none is left there."""
+
+    database: Database
+    jobs: JobService
+    nodes: NodeService
+    name: str = "moves"
+    interval_s: float = 2.0
+    channels: tuple[str, ...] = (WORK_CHANNEL,)
+
+    async def run_once(self) -> int:
+        """One look at every draining node; returns how many jobs were given notice."""
+        async with self.database.transaction() as session:
+            leaving = [
+                (job_id, node)
+                for node in await self.nodes.draining_nodes(session)
+                for job_id in await self.jobs.to_move(session, node.node_id, MOVES_BATCH)
+            ]
+        moved = 0
+        for job_id, node in leaving:
+            try:
+                async with self.database.transaction() as session:
+                    moved += await self.jobs.request_move(session, job_id, node.node_id, node.reason)
+            except Exception:  # one job that cannot be told keeps no other on the node; it is asked again
+                log.exception("move_failed", job_id=job_id, node_id=node.node_id)
+        return moved
 
 
 @dataclass(frozen=True)

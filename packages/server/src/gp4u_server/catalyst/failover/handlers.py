@@ -9,8 +9,13 @@ from gp4u_server.catalyst.jobs.events import PlacementEnded
 from gp4u_server.catalyst.jobs.service import JobService
 from gp4u_server.catalyst.jobs.transitions import WORK_CHANNEL, notify
 from gp4u_server.foundation.events import EventBus
-from gp4u_server.nodes.events import NodeFactsChanged, NodeLivenessChanged
-from gp4u_server.nodes.types import Liveness
+from gp4u_server.nodes.events import (
+    NodeDrainRequested,
+    NodeDutyChanged,
+    NodeFactsChanged,
+    NodeLivenessChanged,
+)
+from gp4u_server.nodes.types import Duty, Liveness
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,8 @@ class CapacityHandlers:
         """Register everything (called by bootstrap)."""
         bus.subscribe(NodeLivenessChanged, self.liveness_changed)
         bus.subscribe(NodeFactsChanged, self.facts_changed)
+        bus.subscribe(NodeDutyChanged, self.duty_changed)
+        bus.subscribe(NodeDrainRequested, self.drain_requested)
         bus.subscribe(PlacementEnded, self.placement_ended)
 
     async def liveness_changed(self, session: AsyncSession, event: NodeLivenessChanged) -> None:
@@ -34,6 +41,15 @@ class CapacityHandlers:
     async def facts_changed(self, session: AsyncSession, event: NodeFactsChanged) -> None:
         """The node was verified, or has other hardware."""
         await self._signal(session, event.node_id)
+
+    async def duty_changed(self, session: AsyncSession, event: NodeDutyChanged) -> None:
+        """The node is back in service."""
+        if event.duty is Duty.IN_SERVICE:
+            await self._signal(session, event.node_id)
+
+    async def drain_requested(self, session: AsyncSession, event: NodeDrainRequested) -> None:
+        """Its jobs have to leave: `MovesLoop` sees to it. This transaction holds the node, so it may lock no job."""
+        await notify(session, WORK_CHANNEL, "")
 
     async def placement_ended(self, session: AsyncSession, event: PlacementEnded) -> None:
         """Its GPUs are free."""

@@ -122,6 +122,8 @@ def after_start_failed(facts: JobFacts, reason: str | None, detail: str | None) 
         return Verdict(
             Outcome.START_FAILED, JobState.STOPPED, facts.stop_reason, SENTENCES.get(facts.stop_reason)
         )
+    if facts.moving:
+        return after_moved(facts)  # it was told to leave before it ran
     failures = facts.start_failures + 1
     limit = HOST_FAILURES_MAX if reason in HOST_FAULTS else START_FAILURES_MAX
     if failures >= limit:

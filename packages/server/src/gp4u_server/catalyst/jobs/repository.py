@@ -143,6 +143,20 @@ async def wake_waiting(
     return list((await session.scalars(statement, values)).all())
 
 
+async def to_move(session: AsyncSession, node_id: str, limit: int) -> list[str]:
+    """Jobs with a live placement on a node that neither moves nor stops."""
+    statement = (
+        select(Job.id)
+        .join(Placement, Placement.job_id == Job.id)
+        .where(
+            Placement.node_id == node_id, _LIVE, Placement.moving_reason.is_(None), Job.stop_reason.is_(None)
+        )
+        .order_by(Job.id)
+        .limit(limit)
+    )
+    return list((await session.scalars(statement)).all())
+
+
 async def unsettled_jobs(session: AsyncSession, limit: int) -> list[str]:
     """Jobs of lost placements that are not settled and due for it, the oldest first."""
     statement = (

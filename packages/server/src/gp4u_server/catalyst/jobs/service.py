@@ -1,8 +1,13 @@
 """`JobService`: all use cases of jobs. Each stands in the file of its name; every change locks the job's row first.
 
-submitting   submit, read, lock                         leases      a node's lease wavers, returns, is lost
-placing      the next placement, or waiting for it      losses      settle what a lost run left open
-reports      what nodes say of their placements         stopping    stops, limits, giving up
+* submitting: submit, read, lock
+* placing: the next placement, or waiting for it
+* reports: what nodes say of their placements
+* leases: a node's lease wavers, returns, is lost
+* losses: settle what a lost run left open
+* moving: leave a node that goes out of service
+* stopping: stops, limits, giving up
+* below: what it cost so far
 """
 
 from dataclasses import dataclass
@@ -10,6 +15,7 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gp4u_server.catalyst.jobs.leases import Leases
+from gp4u_server.catalyst.jobs.moving import Moving
 from gp4u_server.catalyst.jobs.placing import Placing
 from gp4u_server.catalyst.jobs.reports import LeasedPlacement, Reports
 from gp4u_server.catalyst.jobs.stopping import Stopping
@@ -20,7 +26,7 @@ __all__ = ["JobService", "LeasedPlacement"]
 
 
 @dataclass(frozen=True)
-class JobService(Submitting, Placing, Reports, Leases, Stopping):
+class JobService(Submitting, Placing, Reports, Leases, Moving, Stopping):
     """See each use case. Sessions come first, nothing here commits, `at` values are the database's time."""
 
     async def record_charge(
