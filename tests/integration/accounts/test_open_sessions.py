@@ -1,12 +1,19 @@
 """Where somebody is signed in, ending a session from afar, and who is not let in at all."""
 
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+import uvicorn
 from gp4u_server.accounts.service import Accounts
 from gp4u_server.accounts.types import Role, Scope
+from gp4u_server.api.app import create_app
 from gp4u_server.bootstrap import build
 from gp4u_server.demo.roster import ACCOUNTS
 from gp4u_server.demo.roster import PASSWORD as DEMO_PASSWORD
@@ -111,6 +118,61 @@ async def test_a_browser_that_ends_its_own_session_loses_its_cookies(client: htt
     assert ended.status_code == 204, ended.text
     assert not client.cookies
     assert (await client.get(SESSIONS)).status_code == 401
+
+
+# --- the command --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def address(platform: Platform) -> AsyncIterator[str]:
+    """The application behind a real port, for a program of its own."""
+    server = uvicorn.Server(
+        uvicorn.Config(create_app(platform), host="127.0.0.1", port=0, log_config=None, lifespan="off")
+    )
+    running = asyncio.create_task(server.serve())
+    while not server.started:
+        assert not running.done()
+        await asyncio.sleep(0.01)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    await running
+
+
+async def gp4u(config: Path, *arguments: str, told: str = "") -> tuple[int, str]:
+    """Exit code and output of the command."""
+    process = await asyncio.create_subprocess_exec(
+        str(Path(sys.executable).with_name("gp4u")),
+        *arguments,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env={**os.environ, "GP4U_CONFIG": str(config)},
+    )
+    output, _ = await asyncio.wait_for(process.communicate(told.encode()), 60)
+    assert process.returncode is not None
+    return process.returncode, output.decode()
+
+
+async def test_the_command_lists_sessions_and_signs_out_there(
+    client: httpx2.AsyncClient, address: str, tmp_path: Path
+) -> None:
+    await tokens_of(client, "ada@example.com")
+    mine = tmp_path / "mine.json"
+    signing_in = ("login", address, "--email", "ada@example.com", "--password-stdin")
+    assert (await gp4u(mine, *signing_in, told=f"{PASSWORD}\n"))[0] == 0
+    code, output = await gp4u(mine, "sessions", "ls", "--json")
+    items = json.loads(output)
+    assert code == 0
+    assert [item["current"] for item in items] == [True, False, False]
+    assert items[0]["device"].startswith("gp4u/")
+    for session in items[1:]:
+        code, output = await gp4u(mine, "sessions", "end", session["id"], "--yes", "--json")
+        assert (code, json.loads(output)["ended"]) == (0, session["id"])
+    code, output = await gp4u(mine, "sessions", "end", items[1]["id"], "--yes")
+    assert (code, "You have no session" in output) == (4, True)
+    code, output = await gp4u(mine, "sessions", "ls")
+    assert (code, output.count("ses_")) == (0, 1)
+    assert "this one" in output
 
 
 # --- demo accounts -----------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import random
+from collections import Counter
 from collections.abc import AsyncIterator
 
 import pytest
@@ -15,8 +17,10 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from tests.checks.ledger import assert_ledger_balances
+from tests.checks.scale import scaled
 
 LEDGER = LedgerService()
+CLIENTS = 20  # as many connections as the pool keeps
 WORLD, RENTER, OWNER = "world:sandbox", "wallet:usr_renter", "earnings:usr_owner"
 
 
@@ -149,6 +153,33 @@ async def test_32_clients_with_one_key_move_money_once(books: Database) -> None:
     assert sum(result.created for result in results) == 1
     assert len({result.transfer_id for result in results}) == 1
     assert await balance(books, RENTER) == 7
+
+
+async def test_h11_out_of_balance_clients_at_random_leave_books_that_add_up(books: Database) -> None:
+    """Among few accounts, so that they meet; some keys twice, some transfers that nobody can afford."""
+    accounts = [f"wallet:usr_{number}" for number in range(6)] + [
+        f"earnings:usr_{number}" for number in range(3)
+    ]
+    await move(books, "seed", (WORLD, -9_000), *((account, 1_000) for account in accounts))
+    outcomes: Counter[str] = Counter()
+
+    async def client(number: int) -> None:
+        rng = random.Random(number)
+        for turn in range(scaled(300) // CLIENTS):
+            key = f"{rng.randrange(3)}:{number}:{turn // 2}"
+            paying, *others = rng.sample(accounts, rng.randrange(2, 5))
+            amounts = [rng.randrange(1, 400) for _ in others]
+            legs = [(paying, -sum(amounts)), *zip(others, amounts, strict=True)]
+            try:
+                outcomes["moved" if (await move(books, key, *legs)).created else "repeated"] += 1
+            except (InsufficientFunds, IdempotencyMismatch) as refused:
+                outcomes[type(refused).__name__] += 1
+
+    await asyncio.gather(*(client(number) for number in range(CLIENTS)))
+    assert min(outcomes["moved"], outcomes["InsufficientFunds"], outcomes["IdempotencyMismatch"]) > 10, (
+        outcomes
+    )
+    assert sum([await balance(books, account) for account in accounts]) == 9_000
 
 
 async def test_transfers_in_opposite_directions_do_not_deadlock(books: Database) -> None:

@@ -29,7 +29,9 @@ class ApiClient:
     ) -> None:
         self.credentials = credentials or config.load()
         self._on_rotation = on_rotation
-        self._http = httpx2.Client(base_url=wire.base_url(self.credentials), timeout=wire.TIMEOUT_S)
+        self._http = httpx2.Client(
+            base_url=wire.base_url(self.credentials), timeout=wire.TIMEOUT_S, headers=wire.USER_AGENT
+        )
 
     def close(self) -> None:
         """Close the connections."""

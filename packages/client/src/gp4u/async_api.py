@@ -30,7 +30,10 @@ class AsyncApiClient:
         self.credentials = credentials or config.load()
         self._on_rotation = on_rotation
         self._http = httpx2.AsyncClient(
-            base_url=wire.base_url(self.credentials), timeout=wire.TIMEOUT_S, transport=transport
+            base_url=wire.base_url(self.credentials),
+            timeout=wire.TIMEOUT_S,
+            transport=transport,
+            headers=wire.USER_AGENT,
         )
         self._rotating = asyncio.Lock()
 

@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "whoami": ("gp4u.commands.account:whoami", "Show who you are"),
     "register": ("gp4u.commands.account:register", "Create an account"),
     "keys": ("gp4u.commands.account:keys", "List, make and revoke API keys"),
+    "sessions": ("gp4u.commands.account:sessions", "List where you are signed in, and sign out there"),
     "search": ("gp4u.commands.market:search", "Search GPUs that can be rented now"),
     "offers": ("gp4u.commands.market:offers", "List and change what you offer as an owner"),
     "run": ("gp4u.commands.run:run", "Run a job from a job file or a command line"),

@@ -4,6 +4,7 @@ import random
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from typing import Any
 
 import httpx2
@@ -11,6 +12,8 @@ import httpx2
 from gp4u.config import Credentials
 
 API = "/api/v1"
+# What a session that this client opens is called in the list of its owner's sessions.
+USER_AGENT = {"User-Agent": f"gp4u/{version('gp4u')}"}
 TIMEOUT_S = 30.0
 TRANSFER_TIMEOUT_S = 600.0
 STREAM_TIMEOUT = httpx2.Timeout(TIMEOUT_S, read=60.0)

@@ -208,3 +208,53 @@ def revoke_key(key: str, yes: bool, as_json: bool) -> None:
             print_json({"revoked": matches[0]["id"], "name": matches[0]["name"]})
         else:
             console.print(f"Revoked {matches[0]['name']}.")
+
+
+@click.group()
+def sessions() -> None:
+    """Sessions: where you are signed in."""
+
+
+@sessions.command("ls")
+@json_option
+def list_sessions(as_json: bool) -> None:
+    """List where you are signed in, newest first."""
+    with client() as api:
+        items = list(api.pages("/sessions"))
+        if as_json:
+            print_json(items)
+            return
+        table(
+            ["SESSION", "DEVICE", "KIND", "SIGNED IN", "LAST USED", ""],
+            [
+                [
+                    item["id"],
+                    item["device"],
+                    item["kind"],
+                    ago(item["created_at"]),
+                    ago(item["last_used_at"]),
+                    "this one" if item["current"] else "",
+                ]
+                for item in items
+            ],
+            empty="You are signed in nowhere.",
+            droppable=("KIND", "SIGNED IN"),
+        )
+
+
+@sessions.command("end")
+@click.argument("session")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+def end_session(session: str, yes: bool, as_json: bool) -> None:
+    """Sign out where SESSION (its id) is."""
+    with client() as api:
+        found = next((item for item in api.pages("/sessions") if item["id"] == session), None)
+        if found is None:
+            fail(f"You have no session {session}. `gp4u sessions ls` lists them.", NOT_FOUND)
+        confirm_or_fail(f"Sign out {found['device']}?", assume_yes=yes)
+        api.delete(f"/sessions/{session}")
+        if as_json:
+            print_json({"ended": session, "device": found["device"]})
+        else:
+            console.print(f"Signed out {found['device']}.")

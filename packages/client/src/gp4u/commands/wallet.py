@@ -82,13 +82,15 @@ def receipt(booking: str, as_json: bool) -> None:
             right=frozenset({1}),
         )
         rate = money(bill["rate_per_hour_micros"])
+        kept = bill["charged_micros"] - bill["refunded_micros"]
         console.print(
-            f"{bill['billed_us'] / 1e6:.3f} s at {rate} per hour = {money(bill['charged_micros'])}",
+            f"{bill['billed_us'] / 1e6:.3f} s at {rate} per hour = {money(kept + bill['unpaid_micros'])}",
             style="bold",
         )
+        unpaid = f" · not covered {money(bill['unpaid_micros'])}" if bill["unpaid_micros"] else ""
         console.print(
             f"owner {money(bill['owner_micros'])} · platform {money(bill['platform_micros'])} · "
-            f"given back {money(bill['refunded_micros'])}{'' if bill['final'] else ' · still running'}"
+            f"given back {money(bill['refunded_micros'])}{unpaid}{'' if bill['final'] else ' · still running'}"
         )
 
 
