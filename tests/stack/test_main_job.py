@@ -150,3 +150,16 @@ def test_the_command_runs_follows_and_explains(marketplace: Marketplace) -> None
     mistyped = marketplace.gp4u("search", "vram_bg>=24", check=False)
     assert mistyped.returncode == 2
     assert "vram_gb" in mistyped.stderr
+
+
+def test_the_story_in_the_terminal_ends_with_one_json_object(marketplace: Marketplace) -> None:
+    told = json.loads(marketplace.gp4u("demo", "failover", "--epochs", "12", "--json").stdout)
+    assert told["result_equals_undisturbed"] is True, told
+    assert told["state"] == "done"
+    assert told["from_node"] != told["to_node"]
+    assert 0 < told["step_restored"] <= told["step_before"]
+    assert told["step_restored"] < told["step_after"]
+    assert all(told[part] >= 0 for part in ("detect_ms", "decide_ms", "restore_ms", "start_ms")), told
+    assert (
+        told["recovery_ms"] > told["detect_ms"] - 2_000
+    )  # counted from the kill, detection from the last heartbeat

@@ -3,6 +3,7 @@
 import click
 import pytest
 from gp4u.api import ApiError
+from gp4u.commands.jobs import _as_it_happened
 from gp4u.output import columns_to_hide, did_you_mean, explain, parse_money
 
 
@@ -58,3 +59,9 @@ def test_an_amount_that_is_none_is_refused_by_name(text: str) -> None:
 
 def test_an_amount() -> None:
     assert parse_money(" $12.50 ") == 12_500_000
+
+
+def test_the_parts_of_a_failover_are_told_as_they_happen() -> None:
+    stored = {"start_ms": 4, "new_ms": 9, "first_step_ms": 6, "decide_ms": 2, "detect_ms": 1, "restore_ms": 3}
+    told = [name for name, _ in sorted(stored.items(), key=_as_it_happened)]
+    assert told == ["detect_ms", "decide_ms", "restore_ms", "start_ms", "first_step_ms", "new_ms"]

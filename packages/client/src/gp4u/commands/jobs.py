@@ -31,6 +31,7 @@ _EVENT_STYLE = {
     "node_suspect": "yellow",
     "waiting": "yellow",
     "failed_over": "yellow",
+    "moving": "yellow",
     "resumed": "green",
     "running": "green",
     "done": "green",
@@ -127,6 +128,15 @@ def show(job: str, as_json: bool) -> None:
             console.print(event_line(event))
 
 
+_PHASES = ("detect_ms", "decide_ms", "restore_ms", "start_ms", "recovery_ms", "first_step_ms")
+
+
+def _as_it_happened(measured: tuple[str, int]) -> tuple[int, str]:
+    """Sorts the parts of a failover by when they happen; what is not known here comes last."""
+    name = measured[0]
+    return _PHASES.index(name) if name in _PHASES else len(_PHASES), name
+
+
 def print_job(job: dict[str, Any]) -> None:
     """The summary of a job."""
     console.print(Text.assemble((job["name"], "bold"), "  ", state(job["state"]), "  ", (job["id"], "dim")))
@@ -140,8 +150,9 @@ def print_job(job: dict[str, Any]) -> None:
             f"epoch {placement['epoch']}"
         )
         if placement["recovery_ms"]:
+            measured = sorted(placement["recovery_ms"].items(), key=_as_it_happened)
             parts = ", ".join(
-                f"{name.removesuffix('_ms')} {ms} ms" for name, ms in placement["recovery_ms"].items()
+                f"{name.removesuffix('_ms').replace('_', ' ')} {ms} ms" for name, ms in measured
             )
             console.print(f"Last failover: {parts}")
     console.print(

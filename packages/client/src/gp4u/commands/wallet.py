@@ -58,6 +58,7 @@ def entries(limit: int, as_json: bool) -> None:
                 for e in items
             ],
             empty="Nothing yet. `gp4u wallet top-up 25` pays in.",
+            droppable=["BALANCE"],
             right=frozenset({2, 3}),
         )
 

@@ -163,4 +163,5 @@ def _show(found: list[dict[str, Any]], *, as_json: bool) -> None:
             for node in found
         ],
         empty="The demo has no nodes.",
+        droppable=["OWNER", "REGION", "GPUS"],
     )

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
+from gp4u.output import console, table
+from rich.text import Text
 
 from gp4u_server.supervisor.folder import DataFolder
 
@@ -101,21 +101,25 @@ def status(data: Path, as_json: bool) -> None:
 
 
 def _print_status(document: dict[str, Any]) -> None:
-    console = Console(highlight=False)
     state = "ready" if document["ready"] else "starting or stopping"
     console.print(
-        f"GP4U{' at ' + document['address'] if document['address'] else ''}: {state} (process {document['pid']}, data {document['data']})"
+        f"GP4U{' at ' + document['address'] if document['address'] else ''}: {state} (process {document['pid']}, "
+        f"data {document['data']})",
+        soft_wrap=True,
+        markup=False,
     )
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("PROCESS", "STATE", "PID", "RESTARTS", "LOG"):
-        table.add_column(column)
-    for part in document["processes"]:
-        style = "green" if part["state"] == "running" else "yellow"
-        table.add_row(
-            part["name"],
-            f"[{style}]{part['state']}[/]",
-            str(part["pid"] or "-"),
-            str(part["restarts"]),
-            part["log"],
-        )
-    console.print(table)
+    table(
+        ["PROCESS", "STATE", "PID", "RESTARTS", "LOG"],
+        [
+            [
+                part["name"],
+                Text(part["state"], style="green" if part["state"] == "running" else "yellow"),
+                part["pid"] or "-",
+                part["restarts"],
+                part["log"],
+            ]
+            for part in document["processes"]
+        ],
+        empty="No part of it was started yet.",
+        right=frozenset({2, 3}),
+    )
