@@ -156,3 +156,34 @@ async def test_an_agent_whose_handshakes_overtook_each_other_may_dial_again(stag
         await agent.connect(gateway)
     assert refused.value.message.code == "superseded"
     assert refused.value.message.retry
+
+
+async def test_h23_an_offer_that_our_outage_kept_from_being_claimed_is_not_held_against_anybody(
+    stage: Stage,
+) -> None:
+    gateway = await stage.start_gateway()
+    agent = await stage.node("alpha")
+    agent.auto_claim = False
+    await agent.connect(gateway)
+    job_id = await stage.submit(await stage.renter())
+    await until("offered", lambda: _offer(agent))
+
+    async def unclaimed(**instants: str) -> int:
+        """With these rows older than they are."""
+        tables = {"created_at": "placements", "session_began_at": "nodes", "unbroken_since": "gateways"}
+        async with stage.database.transaction() as session:
+            for column, ago in instants.items():
+                await session.execute(
+                    text(
+                        f"UPDATE {tables[column]} SET {column} = clock_timestamp() - CAST(:ago AS interval)"
+                    ),
+                    {"ago": ago},
+                )
+        async with stage.database.transaction() as session:
+            return await stage.jobs.fail_unclaimed(session, after_s=8.0)
+
+    assert await unclaimed(created_at="60 seconds", session_began_at="1 second", unbroken_since="1 hour") == 0
+    assert await unclaimed(session_began_at="1 hour", unbroken_since="1 second") == 0
+    assert "retrying" not in await stage.kinds(job_id)
+    assert await unclaimed(unbroken_since="1 hour") == 1
+    assert "retrying" in await stage.kinds(job_id)

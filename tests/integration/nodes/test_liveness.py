@@ -133,3 +133,24 @@ async def test_a_card_that_vanished_is_not_offered_any_more(world):
         offer = await world.market.offer(session, offer.id)
     assert (offer.gpus_total, offer.gpus_free) == (1, 1)
     await world.check_invariants()
+
+
+async def test_time_lost_makes_the_uptime_and_time_off_duty_does_not(world):
+    machine = facts()
+    joined = await world.enrol(await world.person(), machine)
+    world.clock.advance(900)
+    await record(world, joined.node_id, 1, Liveness.LOST)
+    world.clock.advance(100)
+    node = await view(world, joined.node_id)
+    assert (node.online_s, node.down_s) == (900.0, 100.0)
+    await world.connect(joined.node_id, machine)
+    world.clock.advance(50)
+    node = await view(world, joined.node_id)
+    assert (node.online_s, node.down_s) == (950.0, 100.0)
+    await record(world, joined.node_id, 2, Liveness.LOST)
+    world.clock.advance(10)
+    async with world.database.transaction() as session:
+        await world.nodes.drain(session, joined.node_id, owner_id=None)
+    world.clock.advance(5000)
+    node = await view(world, joined.node_id)
+    assert (node.online_s, node.down_s) == (950.0, 110.0)

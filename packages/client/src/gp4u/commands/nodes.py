@@ -35,14 +35,14 @@ def list_nodes(as_json: bool) -> None:
             print_json(items)
             return
         table(
-            ["NODE", "STATE", "GPUS", "JOBS", "RELIABILITY", "LOSSES", "REGION", "SEEN", "ID"],
+            ["NODE", "STATE", "GPUS", "JOBS", "UPTIME", "LOSSES", "REGION", "SEEN", "ID"],
             [
                 [
                     node["name"],
                     state(node.get("state") or node["liveness"]),
                     _devices(node["devices"]) + (" (simulated)" if node["simulated"] else ""),
                     node["running_jobs"],
-                    f"{node['reliability'] * 100:.2f} %",
+                    node.get("record") or f"{node['reliability'] * 100:.2f} %",
                     node["losses"],
                     node["region"],
                     # Heartbeats of a node that is online are not written down; what is stored is the last change.
@@ -51,7 +51,7 @@ def list_nodes(as_json: bool) -> None:
                 ]
                 for node in items
             ],
-            droppable=["ID", "LOSSES", "SEEN", "RELIABILITY", "REGION"],
+            droppable=["ID", "LOSSES", "SEEN", "UPTIME", "REGION"],
             empty="No nodes. `gp4u nodes enrol --region eu-west` shows what to type on the machine.",
         )
 

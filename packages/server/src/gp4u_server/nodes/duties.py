@@ -45,7 +45,9 @@ class NodeDuties:
         said = reason or DRAINED_BY_OWNER
         busy = bool(await repository.running_jobs(session, [node_id]))
         duty = Duty.DRAINING if busy or row.duty != Duty.MAINTENANCE else Duty.MAINTENANCE
-        await self._assume(session, row, duty, said, now, drain_deadline_at=deadline)
+        # From here on nobody counts on it.
+        columns = closed_downtime(row, now)
+        await self._assume(session, row, duty, said, now, drain_deadline_at=deadline, **columns)
         if duty is Duty.DRAINING:
             await self.bus.publish(
                 session, NodeDrainRequested(node_id=node_id, reason=said, deadline_at=deadline)
@@ -136,3 +138,11 @@ class NodeDuties:
                     until=until if isinstance(until, datetime) else None,
                 ),
             )
+
+
+def closed_downtime(row: NodeRow, at: datetime) -> dict[str, object]:
+    """The columns after a node that was away is back, or need not be there any more."""
+    if row.down_since is None:
+        return {}
+    away_ms = max(0, round((at - row.down_since).total_seconds() * 1000))
+    return {"down_ms": row.down_ms + away_ms, "down_since": None}

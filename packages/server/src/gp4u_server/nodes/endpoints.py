@@ -12,7 +12,7 @@ from gp4u_server.accounts.web import require
 from gp4u_server.foundation.web import Session, provided
 from gp4u_server.kit.paging import PAGE_SIZE_MAX, Page, decode_cursor, encode_cursor
 from gp4u_server.nodes.duty import shown_state
-from gp4u_server.nodes.reliability import survival
+from gp4u_server.nodes.reliability import record_of
 from gp4u_server.nodes.schemas import (
     DeviceOut,
     DrainIn,
@@ -135,6 +135,7 @@ def _whose(user: Principal) -> str | None:
 
 def node_out(view: NodeView) -> NodeOut:
     """A node as its owner sees it."""
+    record = record_of(view.losses, view.online_s, view.down_s)
     return NodeOut(
         id=view.id,
         name=view.name,
@@ -165,7 +166,12 @@ def node_out(view: NodeView) -> NodeOut:
             )
             for device in view.devices
         ],
-        reliability=round(survival(view.losses, view.online_s), 6),
+        reliability=round(record.reliability, 6),
+        reliability_low=round(record.reliability_low, 6),
+        reliability_high=round(record.reliability_high, 6),
+        uptime=None if record.uptime is None else round(record.uptime, 6),
+        seen_s=round(record.seen_s, 3),
+        record=record.sentence,
         losses=view.losses,
         online_s=round(view.online_s, 3),
         last_seen_at=view.last_seen_at,

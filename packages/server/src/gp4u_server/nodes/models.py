@@ -35,6 +35,8 @@ class NodeRow(Base):
     losses: Mapped[int] = mapped_column(server_default=text("0"))
     online_ms: Mapped[int] = mapped_column(server_default=text("0"))
     online_since: Mapped[datetime | None]
+    down_ms: Mapped[int] = mapped_column(server_default=text("0"))
+    down_since: Mapped[datetime | None]
     last_seen_at: Mapped[datetime | None]
     enrolled_at: Mapped[datetime]
     removed_at: Mapped[datetime | None]

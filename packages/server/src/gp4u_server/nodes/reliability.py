@@ -12,7 +12,16 @@ a Gamma distribution fitted by moments to three published rates of hosts with 8 
 Mean 11.3 and sample standard deviation 10.8 give shape = (mean / sd)^2 = 1.10 and rate = shape / mean = 2,330 hours.
 All three are data centres; machines at home do worse, and a node's own losses, each of which weighs about as much as
 the whole prior, say so soon.
+
+*Uptime* is no estimate but a record: of the time a node was meant to be there, the share that it was. Meant to be there are
+the hours online and the hours lost, until it came back; not those after a polite goodbye or in maintenance, nor what an
+outage of ours cost. Its sample size is that time itself.
 """
+
+import math
+from dataclasses import dataclass
+
+from gp4u_server.nodes.gamma import gamma_quantile
 
 HORIZON_H = 24.0
 PRIOR_SHAPE = 1.10
@@ -31,3 +40,48 @@ def survival(losses: int, online_s: float, horizon_h: float = HORIZON_H) -> floa
     """
     rate_h = PRIOR_RATE_H + online_s / 3600
     return float((rate_h / (rate_h + horizon_h)) ** (PRIOR_SHAPE + losses))
+
+
+INTERVAL = 0.90
+"""How much of the posterior the interval holds; half of the rest lies on either side."""
+DAY_S = 86_400.0
+
+
+@dataclass(frozen=True)
+class Record:
+    """How well a node did and how well it will probably do. Shares are 0 to 1."""
+
+    reliability: float  # mean probability of staying up for 24 h
+    reliability_low: float  # with `INTERVAL`, that probability lies between these two
+    reliability_high: float
+    uptime: float | None  # None for a node that was never there
+    seen_s: float  # what both rest on: time online and time lost
+
+    @property
+    def sentence(self) -> str:
+        """For people: "99.1 %, 41 days seen"."""
+        if self.uptime is None:
+            return "never seen"
+        days = self.seen_s / DAY_S
+        seen = f"{days:.0f} days" if days >= 2 else f"{self.seen_s / 3600:.0f} hours"
+        # Rounded down: nobody is called flawless who was not.
+        return f"{math.floor(self.uptime * 1000) / 10:.1f} %, {seen} seen"
+
+
+def record_of(losses: int, online_s: float, down_s: float) -> Record:
+    """The record of a node with so many losses of its own in `online_s` online, which was away for `down_s` after them.
+
+    The interval is that of the survival probability exp(-hazard * 24 h) under the hazard's Gamma posterior; with nothing
+    seen it is the prior's, and wide.
+    """
+    shape, rate_h = PRIOR_SHAPE + losses, PRIOR_RATE_H + online_s / 3600
+    tail = (1 - INTERVAL) / 2
+    worst, best = gamma_quantile(1 - tail, shape, rate_h), gamma_quantile(tail, shape, rate_h)
+    seen_s = online_s + down_s
+    return Record(
+        reliability=survival(losses, online_s),
+        reliability_low=math.exp(-worst * HORIZON_H),
+        reliability_high=math.exp(-best * HORIZON_H),
+        uptime=online_s / seen_s if seen_s > 0 else None,
+        seen_s=seen_s,
+    )

@@ -80,6 +80,15 @@ class NodeOut(Strict):
     runtimes: dict[str, str]
     devices: list[DeviceOut]
     reliability: float = Field(description="probability of surviving 24 h, Bayesian mean")
+    reliability_low: float = Field(default=0.0, description="lower end of its 90 % interval")
+    reliability_high: float = Field(default=1.0, description="upper end of its 90 % interval")
+    uptime: float | None = Field(
+        default=None, description="share of the time it was meant to be there; null when it was never there"
+    )
+    seen_s: float = Field(default=0.0, description="time online and time lost: what these figures rest on")
+    record: str = Field(
+        default="", description='uptime and sample size in words, such as "99.1 %, 41 days seen"'
+    )
     losses: int
     online_s: float
     last_seen_at: datetime | None

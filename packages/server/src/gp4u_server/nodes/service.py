@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from gp4u_server.kit.ids import new_id
 from gp4u_server.nodes import repository
 from gp4u_server.nodes.decisions import check_facts, free_name, proven_key, slug
-from gp4u_server.nodes.duties import NodeDuties
+from gp4u_server.nodes.duties import NodeDuties, closed_downtime
 from gp4u_server.nodes.errors import (
     DeviceElsewhere,
     DevicesTaken,
@@ -271,6 +271,7 @@ class NodeService(NodeDuties):
             session_began_at=now,
             liveness=Liveness.ONLINE,
             online_since=began or now,
+            **closed_downtime(row, now),
             last_seen_at=now,
             status=status,
             findings=findings,
@@ -305,7 +306,7 @@ class NodeService(NodeDuties):
         changes: dict[str, object] = {}
         if liveness in (Liveness.ONLINE, Liveness.SUSPECT):
             if was in (Liveness.OFFLINE, Liveness.LOST):
-                changes["online_since"] = at
+                changes |= {"online_since": at, **closed_downtime(row, at)}
         else:
             changes |= _closed_exposure(row, at)
         if liveness is Liveness.ONLINE:
@@ -314,7 +315,7 @@ class NodeService(NodeDuties):
         # A machine in maintenance may be switched off: nobody counts on it.
         blameless = ours or row.duty == Duty.MAINTENANCE
         if lost and not blameless:
-            changes["losses"] = row.losses + 1
+            changes |= {"losses": row.losses + 1, "down_since": at}
         await repository.change_node(session, node_id, liveness=liveness, **changes)
         await self._announce(session, node_id, was, liveness, session_no, at)
         if lost:
@@ -401,6 +402,7 @@ def _closed_exposure(row: NodeRow, at: datetime) -> dict[str, object]:
 
 def _view(row: NodeRow, devices: tuple[DeviceView, ...], running_jobs: int, now: datetime) -> NodeView:
     open_s = 0.0 if row.online_since is None else max(0.0, (now - row.online_since).total_seconds())
+    away_s = 0.0 if row.down_since is None else max(0.0, (now - row.down_since).total_seconds())
     return NodeView(
         id=row.id,
         name=row.name,
@@ -417,6 +419,7 @@ def _view(row: NodeRow, devices: tuple[DeviceView, ...], running_jobs: int, now:
         devices=devices,
         losses=row.losses,
         online_s=row.online_ms / 1000 + open_s,
+        down_s=row.down_ms / 1000 + away_s,
         running_jobs=running_jobs,
         last_seen_at=row.last_seen_at,
         enrolled_at=row.enrolled_at,

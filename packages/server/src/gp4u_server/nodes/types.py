@@ -88,6 +88,7 @@ class NodeView:
     duty_since: datetime | None = None
     drain_deadline_at: datetime | None = None
     quarantined_until: datetime | None = None
+    down_s: float = 0.0
 
     @property
     def is_usable(self) -> bool:
