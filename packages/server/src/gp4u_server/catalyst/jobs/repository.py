@@ -293,14 +293,19 @@ async def overdue_jobs(session: AsyncSession, queue_wait_s_max: float, limit: in
 
 
 async def unclaimed_placements(session: AsyncSession, after_s: float, limit: int) -> list[str]:
-    """Placements offered longer ago than `after_s` that no node has claimed."""
+    """Placements offered longer ago than `after_s` that no node has claimed, although it could: an outage of ours, when
+    its gateway could neither offer nor take a claim, does not count."""
     statement = (
         select(Placement.id)
         .where(
             Placement.state == PlacementState.OFFERED.value,
-            text("placements.created_at < clock_timestamp() - make_interval(secs => :after)").bindparams(
-                after=after_s
-            ),
+            text(
+                "placements.created_at < clock_timestamp() - make_interval(secs => :after) AND NOT EXISTS ("
+                " SELECT 1 FROM nodes n JOIN gateways g ON g.id = n.gateway_id"
+                " WHERE n.id = placements.node_id AND n.liveness IN ('online', 'suspect') AND NOT ("
+                "  greatest(n.session_began_at, g.unbroken_since) < clock_timestamp() - make_interval(secs => :after)"
+                "  AND g.seen_at > clock_timestamp() - interval '5 seconds'))"
+            ).bindparams(after=after_s),
         )
         .limit(limit)
     )
