@@ -2494,6 +2494,12 @@ export interface components {
             owner_id: string;
             /** Quarantined Until */
             quarantined_until?: string | null;
+            /**
+             * Record
+             * @description uptime and sample size in words, such as "99.1 %, 41 days seen"
+             * @default
+             */
+            record: string;
             /** Region */
             region: string;
             /**
@@ -2501,12 +2507,30 @@ export interface components {
              * @description probability of surviving 24 h, Bayesian mean
              */
             reliability: number;
+            /**
+             * Reliability High
+             * @description upper end of its 90 % interval
+             * @default 1
+             */
+            reliability_high: number;
+            /**
+             * Reliability Low
+             * @description lower end of its 90 % interval
+             * @default 0
+             */
+            reliability_low: number;
             /** Running Jobs */
             running_jobs: number;
             /** Runtimes */
             runtimes: {
                 [key: string]: string;
             };
+            /**
+             * Seen S
+             * @description time online and time lost: what these figures rest on
+             * @default 0
+             */
+            seen_s: number;
             /** Simulated */
             simulated: boolean;
             /**
@@ -2516,6 +2540,11 @@ export interface components {
              */
             state: string;
             status: components["schemas"]["NodeStatus"];
+            /**
+             * Uptime
+             * @description share of the time it was meant to be there; null when it was never there
+             */
+            uptime?: number | null;
         };
         /**
          * NodeStatus
