@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from gp4u_protocol.checkpoint.interval import advised_interval_s
+from gp4u_protocol.job_spec import CheckpointRule
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gp4u_server.catalyst.jobs import fencing, repository
 from gp4u_server.catalyst.jobs.errors import JobAlreadyPlaced
-from gp4u_server.catalyst.jobs.models import Placement
+from gp4u_server.catalyst.jobs.models import Job, Placement
 from gp4u_server.catalyst.jobs.transitions import WORK_CHANNEL, db_now, ms_between, notify
 from gp4u_server.catalyst.jobs.types import EventKind, JobState, Outcome, PlacementState
 from gp4u_server.catalyst.jobs.use_cases import UseCases
@@ -84,6 +86,7 @@ class Placing(UseCases):
             restore_epoch=row.checkpoint_epoch,
             restore_seq=row.checkpoint_seq,
             recovery=recovery,
+            checkpoint_interval=await self._interval(session, row, offer),
         )
         session.add(placement)
         row.state = JobState.STARTING.value
@@ -115,6 +118,16 @@ class Placing(UseCases):
         )
         await self._transitions.node_changed(session, offer.node_id)
         return placement_view(placement, row.renter_id)
+
+    async def _interval(self, session: AsyncSession, job: Job, offer: OfferView) -> dict[str, Any] | None:
+        """What `every: auto` begins with on this node: with the cost that was measured on the one before, if any."""
+        rule = CheckpointRule.model_validate(job.spec.get("checkpoint", {}))
+        if not rule.auto:
+            return None
+        before = (await repository.newest_placements(session, [job.id])).get(job.id)
+        cost_s = (before[0].checkpoint_interval or {}).get("cost_s") if before else None
+        every_s = rule.every_s if cost_s is None else advised_interval_s(cost_s, offer.hazard_per_hour)
+        return {"every_s": every_s, "cost_s": cost_s, "hazard_per_hour": offer.hazard_per_hour}
 
     async def record_waiting(
         self, session: AsyncSession, job: JobView, *, detail: dict[str, Any], retry_at: datetime

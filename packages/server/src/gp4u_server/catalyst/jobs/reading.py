@@ -12,7 +12,14 @@ from gp4u_server.catalyst.jobs import repository
 from gp4u_server.catalyst.jobs.errors import JobNotFound
 from gp4u_server.catalyst.jobs.logs import read_log
 from gp4u_server.catalyst.jobs.models import Job, JobEventRow, Placement
-from gp4u_server.catalyst.jobs.schemas import JobEventOut, JobOut, LogPageOut, PlacementOut, ProgressOut
+from gp4u_server.catalyst.jobs.schemas import (
+    CheckpointIntervalOut,
+    JobEventOut,
+    JobOut,
+    LogPageOut,
+    PlacementOut,
+    ProgressOut,
+)
 from gp4u_server.catalyst.jobs.timeline import read_timeline
 from gp4u_server.catalyst.jobs.types import EventKind, JobState, PlacementState
 from gp4u_server.foundation.streams import Streams
@@ -145,5 +152,8 @@ def _placement_out(placement: Placement) -> PlacementOut:
         created_at=placement.created_at,
         running_at=placement.running_at,
         ended_at=placement.ended_at,
+        checkpoint_interval=None
+        if placement.checkpoint_interval is None
+        else CheckpointIntervalOut.model_validate(placement.checkpoint_interval),
         recovery_ms=placement.recovery,
     )

@@ -119,6 +119,7 @@ class Reports(UseCases):
         stored_bytes: int | None = None,
         trigger: str | None = None,
         ms: int | None = None,
+        pace: dict[str, float] | None = None,
     ) -> None:
         """A checkpoint of this placement is committed in this transaction: it is the job's restore point from now on.
 
@@ -133,6 +134,8 @@ class Reports(UseCases):
         job.checkpoint_id, job.checkpoint_epoch, job.checkpoint_seq = checkpoint_id, epoch, seq
         job.checkpoint_at = placement.checkpoint_at = await db_now(session)
         job.checkpoints_count += 1
+        if pace is not None and placement.checkpoint_interval is not None:
+            placement.checkpoint_interval = {**placement.checkpoint_interval, **pace}
         if step is not None:
             job.progress = {"total_steps": None, "metrics": {}, **(job.progress or {}), "step": step}
         number = job.checkpoints_count
@@ -150,6 +153,7 @@ class Reports(UseCases):
                 size_bytes=size_bytes,
                 stored_bytes=stored_bytes,
                 trigger=trigger,
+                **({"every_s": round(pace["every_s"], 1)} if pace else {}),
             )
         else:
             await session.flush()

@@ -15,6 +15,18 @@ class ProgressOut(Strict):
     metrics: dict[str, float]
 
 
+class CheckpointIntervalOut(Strict):
+    """The interval that `checkpoint.auto` chose, and from what."""
+
+    every_s: float = Field(
+        description="seconds between the end of one checkpoint and the beginning of the next"
+    )
+    cost_s: float | None = Field(
+        description="seconds that a checkpoint takes, as measured; null: not yet known"
+    )
+    hazard_per_hour: float = Field(description="losses of the node an hour, as expected when it was chosen")
+
+
 class PlacementOut(Strict):
     id: str
     epoch: int
@@ -31,6 +43,9 @@ class PlacementOut(Strict):
     created_at: datetime
     running_at: datetime | None
     ended_at: datetime | None
+    checkpoint_interval: CheckpointIntervalOut | None = Field(
+        default=None, description="of a job whose interval is automatic"
+    )
     recovery_ms: dict[str, int] | None = Field(
         default=None, description="of a failover: detect_ms, decide_ms, restore_ms, start_ms, recovery_ms"
     )

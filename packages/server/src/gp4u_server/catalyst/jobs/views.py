@@ -162,6 +162,7 @@ def placement_spec(job: Job, placement: Placement) -> PlacementSpec:
             epoch=placement.restore_epoch,
             seq=placement.restore_seq,
         )
+    interval = placement.checkpoint_interval or {}
     return PlacementSpec(
         placement_id=placement.id,
         job_id=job.id,
@@ -170,6 +171,7 @@ def placement_spec(job: Job, placement: Placement) -> PlacementSpec:
         stop_reason=placement.stop_reason,
         job_name=job.name,
         command=spec.command,
+        image=spec.image,
         environment=dict(spec.environment),
         device_uuids=list(placement.device_uuids),
         cpus=spec.resources.cpus,
@@ -177,7 +179,8 @@ def placement_spec(job: Job, placement: Placement) -> PlacementSpec:
         disk_mb=spec.resources.disk_gb * 1024,
         network=spec.resources.network,
         checkpoint_path=spec.checkpoint.path,
-        checkpoint_every_s=spec.checkpoint.every_s,
+        checkpoint_every_s=max(1, round(interval.get("every_s", spec.checkpoint.every_s))),
+        checkpoint_hazard_per_hour=interval.get("hazard_per_hour"),
         upload_id=spec.upload_id,
         restore=restore,
     )
