@@ -219,7 +219,14 @@ async def test_a_booking_keeps_its_currency_when_the_platform_changes_its_own(bo
     assert await books.balance(f"wallet:{RENTER}") == 10_000_000 - price(300)
     async with books.database.transaction() as session:
         currencies = set(await session.scalars(text("SELECT DISTINCT currency FROM ledger_entries")))
+        in_dollars = await books.statements.earnings(session, OWNER)
+        statements = replace(books.statements, currency="EUR")
+        wallet, earnings = await statements.wallet(session, RENTER), await statements.earnings(session, OWNER)
     assert currencies == {"USD"}
+    assert in_dollars.earned_total_micros == in_dollars.earned_30d_micros > 0
+    assert (wallet.available_micros, wallet.spent_30d_micros) == (0, 0)  # dollars are no euros
+    assert (earnings.earned_total_micros, earnings.earned_30d_micros) == (0, 0)
+    assert (earnings.by_node, earnings.by_day) == ([], [])
 
 
 @dataclass(frozen=True)
@@ -268,6 +275,30 @@ async def test_h27_a_whole_batch_of_meters_that_cannot_be_settled_starves_no_lat
         await session.execute(text("UPDATE meters SET settle_at = clock_timestamp() - interval '1 s'"))
     await loop.run_once()
     assert await settled(books) == {f"bkg_{number}" for number in range(1, 5)}
+
+
+async def test_h27_a_meter_that_cannot_be_written_at_all_stops_no_other(books: Books) -> None:
+    await books.fund(10_000_000)
+    for number in (1, 2):
+        await opened(books, number, job_id=f"job_{number}")
+    async with books.database.transaction() as session:
+        await session.execute(
+            text(
+                "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
+                " 'BEGIN RAISE EXCEPTION ''poison''; END'"
+            )
+        )
+        await session.execute(
+            text(
+                "CREATE TRIGGER poison BEFORE UPDATE ON meters FOR EACH ROW"
+                " WHEN (NEW.booking_id = 'bkg_1') EXECUTE FUNCTION refuse()"
+            )
+        )
+    loop = MeteringLoop(books.database, books.billing, NoJobs())
+    assert await loop.run_once() == 1
+    assert (await bill(books, 2))["charged_micros"] > 0
+    async with books.database.transaction() as session:
+        await session.execute(text("DROP TRIGGER poison ON meters"))
 
 
 async def settled(books: Books) -> set[str]:

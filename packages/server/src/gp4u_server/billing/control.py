@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import func, select, update
+from sqlalchemy.exc import DBAPIError
 
 from gp4u_server.billing import repository
 from gp4u_server.billing.models import MeterRow
@@ -57,7 +58,10 @@ class MeteringLoop:
                         done += await self.billing.post_due(session, booking_id, now, self.coverage)
             except Exception:
                 log.exception("metering of %s failed", booking_id)
-                await self._put_off(booking_id, now, settle=settle)
+                try:
+                    await self._put_off(booking_id, now, settle=settle)
+                except DBAPIError:  # a row that cannot even be written stops no other
+                    log.exception("putting off %s failed", booking_id)
         return done
 
     async def _put_off(self, booking_id: str, now: datetime, *, settle: bool) -> None:

@@ -31,7 +31,7 @@ NODES_MAX = 500
 
 @dataclass(frozen=True)
 class Statements:
-    """What people see of their money."""
+    """What people see of their money: that in the platform's currency. Other currencies are never added to it."""
 
     ledger: LedgerService
     shares: OwnerShares
@@ -47,8 +47,13 @@ class Statements:
         holds = [hold_of(booking_id) for (booking_id,) in bookings]
         balances = await self.ledger.balances(session, [wallet, *holds], self.currency)
         spent = await session.execute(
-            select(func.coalesce(func.sum(PostingRow.amount_micros), 0)).where(
-                PostingRow.renter_id == user_id, PostingRow.at > self.clock.now() - timedelta(days=30)
+            select(func.coalesce(func.sum(PostingRow.amount_micros), 0))
+            .join(MeterRow, MeterRow.booking_id == PostingRow.booking_id)
+            .where(
+                PostingRow.renter_id == user_id,
+                PostingRow.at > self.clock.now() - timedelta(days=30),
+                MeterRow.renter_id == user_id,
+                MeterRow.currency == self.currency,
             )
         )
         return WalletView(
@@ -139,14 +144,16 @@ class Statements:
                     func.sum(MeterRow.owner_micros).label("owner"),
                     func.sum(MeterRow.billed_us).label("billed_us"),
                 )
-                .where(MeterRow.owner_id == owner_id)
+                .where(MeterRow.owner_id == owner_id, MeterRow.currency == self.currency)
                 .group_by(MeterRow.node_id)
                 .order_by(func.sum(MeterRow.owner_micros).desc(), MeterRow.node_id)
                 .limit(NODES_MAX)
             )
         ).all()
         total = await session.execute(
-            select(func.coalesce(func.sum(MeterRow.owner_micros), 0)).where(MeterRow.owner_id == owner_id)
+            select(func.coalesce(func.sum(MeterRow.owner_micros), 0)).where(
+                MeterRow.owner_id == owner_id, MeterRow.currency == self.currency
+            )
         )
         day = cast(func.timezone("UTC", PostingRow.at), Date)
         first_day = (now - timedelta(days=EARNINGS_DAYS - 1)).replace(
@@ -155,7 +162,13 @@ class Statements:
         by_day = (
             await session.execute(
                 select(day.label("day"), func.sum(PostingRow.owner_micros).label("owner"))
-                .where(PostingRow.owner_id == owner_id, PostingRow.at >= first_day)
+                .join(MeterRow, MeterRow.booking_id == PostingRow.booking_id)
+                .where(
+                    PostingRow.owner_id == owner_id,
+                    PostingRow.at >= first_day,
+                    MeterRow.owner_id == owner_id,
+                    MeterRow.currency == self.currency,
+                )
                 .group_by(day)
                 .order_by(day)
             )
@@ -182,8 +195,13 @@ class Statements:
 
     async def _earned_since(self, session: AsyncSession, owner_id: str, since: datetime) -> int:
         result = await session.execute(
-            select(func.coalesce(func.sum(PostingRow.owner_micros), 0)).where(
-                PostingRow.owner_id == owner_id, PostingRow.at > since
+            select(func.coalesce(func.sum(PostingRow.owner_micros), 0))
+            .join(MeterRow, MeterRow.booking_id == PostingRow.booking_id)
+            .where(
+                PostingRow.owner_id == owner_id,
+                PostingRow.at > since,
+                MeterRow.owner_id == owner_id,
+                MeterRow.currency == self.currency,
             )
         )
         return int(result.scalar_one())
