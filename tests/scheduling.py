@@ -7,6 +7,7 @@ NEIGHBOURHOODS = {
     "tests/browser/": "marketplace",  # … and so do these
     "tests/integration/house/test_up.py": "up",  # whole stacks of their own: one at a time
     "tests/install/": "up",
+    "tests/integration/agent/test_containers.py": "engines",
     "tests/integration/agent/test_runtime_contract.py": "engines",  # container engines are started once
     "tests/integration/checkpoints/test_objectstore.py": "s3",  # the S3 server has two ports that cannot be chosen
 }

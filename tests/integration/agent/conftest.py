@@ -19,6 +19,7 @@ from gp4u_agent.job_process import end_leftovers, end_shim
 from gp4u_agent.placement_dir import PlacementDir
 from gp4u_agent.runtime import cgroups, sandbox
 
+from tests.integration.agent import engines
 from tests.integration.agent.peer import Peer, serve
 
 PROBE = sandbox.probe()
@@ -129,22 +130,52 @@ async def joined() -> AsyncIterator[AgentProcess]:
         yield agent
 
 
-@pytest.fixture
-async def node(peer: Peer, node_folder: Path, joined: AgentProcess) -> AsyncIterator[AgentProcess]:
-    """A joined node whose agent runs."""
-    shutil.copytree(joined.state.parent, node_folder, dirs_exist_ok=True)
-    agent = AgentProcess(peer, node_folder / "state")
+@contextlib.asynccontextmanager
+async def node_of(
+    peer: Peer, folder: Path, joined: AgentProcess, environment: dict[str, str] | None = None
+) -> AsyncIterator[AgentProcess]:
+    """A joined node whose agent runs, in `folder`."""
+    shutil.copytree(joined.state.parent, folder, dirs_exist_ok=True)
+    agent = AgentProcess(peer, folder / "state", environment=environment or {})
     membership = agent.state / "node.json"
     said = membership.read_text()
     said = said.replace(f":{joined.peer.port}", f":{peer.port}")
-    membership.write_text(said.replace(str(joined.state.parent), str(node_folder)))
+    membership.write_text(said.replace(str(joined.state.parent), str(folder)))
     peer.token, peer.public_key = "used", joined.peer.public_key
     try:
         agent.start()
-        await peer.until(lambda: peer.sessions, "the agent connects")
+        await peer.until(lambda: peer.sessions, "the agent connects", within_s=90)
         yield agent
     finally:
         agent.clean_up()
+
+
+@pytest.fixture
+async def node(peer: Peer, node_folder: Path, joined: AgentProcess) -> AsyncIterator[AgentProcess]:
+    """A joined node whose agent runs."""
+    async with node_of(peer, node_folder, joined) as agent:
+        yield agent
+
+
+@pytest.fixture(scope="session")
+def engine_urls() -> Iterator[dict[str, str]]:
+    """Engines by kind, or why there is none, started when first asked for."""
+    with contextlib.ExitStack() as stack:
+        yield Engines(stack)
+
+
+class Engines(dict[str, str]):
+    """Starts each engine once."""
+
+    def __init__(self, stack: contextlib.ExitStack) -> None:
+        self._stack = stack
+
+    def __missing__(self, kind: str) -> str:
+        try:
+            self[kind] = self._stack.enter_context(engines.started(kind))
+        except engines.NoEngine as error:
+            self[kind] = f"no {kind} here: {error}"
+        return self[kind]
 
 
 def poll(ask: Callable[[], Any], what: str, within_s: float = 15.0) -> Any:

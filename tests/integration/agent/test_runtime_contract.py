@@ -20,7 +20,7 @@ from gp4u_agent.job_process import end_leftovers
 from gp4u_agent.runtime import processes
 from gp4u_agent.runtime.containers.leftovers import end_container
 
-from tests.integration.agent import engines, escapes
+from tests.integration.agent import escapes
 from tests.integration.agent.conftest import NAMESPACES_WORK, PROBE, poll
 from tests.integration.agent.runtimes import (
     ENGINES,
@@ -34,27 +34,6 @@ from tests.integration.agent.runtimes import (
 )
 
 FORKING = "(while :; do date +%N >> beats; sleep 0.02; done) & (setsid sh -c 'while :; do date +%N >> beats; sleep 0.02; done') & wait"
-
-
-@pytest.fixture(scope="session")
-def engine_urls() -> Iterator[dict[str, str]]:
-    """Engines by kind, or why there is none, started when first asked for."""
-    with contextlib.ExitStack() as stack:
-        yield Engines(stack)
-
-
-class Engines(dict[str, str]):
-    """Starts each engine once."""
-
-    def __init__(self, stack: contextlib.ExitStack) -> None:
-        self._stack = stack
-
-    def __missing__(self, kind: str) -> str:
-        try:
-            self[kind] = self._stack.enter_context(engines.started(kind))
-        except engines.NoEngine as error:
-            self[kind] = f"no {kind} here: {error}"
-        return self[kind]
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 from gp4u_protocol.messages import ActualState
-from gp4u_server.bookings.errors import InsufficientFunds, OfferTaken
+from gp4u_server.bookings.errors import InsufficientFunds, OfferTaken, RuntimeNotOffered
 from gp4u_server.bookings.types import BookingState
 from gp4u_server.catalyst.jobs.types import JobState
 from gp4u_server.kit.money import allocate, charge_for
@@ -253,3 +253,28 @@ async def test_the_sweep_ends_bookings_that_were_left_live(world: BookingWorld) 
     assert receipt.final
     assert receipt.billed_us >= 100_000_000
     assert await world.free_gpus(offer.id) == 1
+
+
+IMAGE = f"docker.io/library/busybox@sha256:{'0' * 64}"
+
+
+async def test_a_job_with_an_image_that_no_listed_node_can_run_is_refused_at_once(
+    world: BookingWorld,
+) -> None:
+    owner, renter = await world.person("Otto"), await world.renter()
+    await world.offer(owner, price=PRICE)
+    with pytest.raises(RuntimeNotOffered, match="No listed node runs container images"):
+        await world.submit(renter, image=IMAGE)
+
+
+async def test_a_job_with_an_image_goes_to_a_node_that_proved_containers(world: BookingWorld) -> None:
+    owner, renter = await world.person("Otto"), await world.renter()
+    cheap, fit = await world.offer(owner, price=PRICE), await world.offer(owner, price=2 * PRICE)
+    async with world.database.transaction() as session:
+        await session.execute(
+            text("UPDATE offers SET runtimes = '{sandbox,containers}' WHERE id = :id"), {"id": fit.id}
+        )
+    job = await world.submit(renter, image=IMAGE)
+    assert job.state is JobState.STARTING
+    assert await world.free_gpus(fit.id) < fit.gpus_free
+    assert await world.free_gpus(cheap.id) == cheap.gpus_free

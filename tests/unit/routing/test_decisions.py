@@ -86,6 +86,12 @@ def other(offer_id: str, **changes) -> OfferView:
         (spec(cap=999_999, gpus=2), {}, {}, Limit.PRICE),
         (spec(), {}, {"duration_s_max": 3600}, Limit.DURATION),
         (spec(), {}, {"runtimes": ("containers",)}, Limit.RUNTIME),
+        (
+            spec().model_copy(update={"image": f"name@sha256:{'0' * 64}"}),
+            {},
+            {"runtimes": ("sandbox",)},
+            Limit.RUNTIME,
+        ),
         (spec(cpus=17), {}, {}, Limit.CPUS),
         (spec(memory_gb=65), {}, {}, Limit.MEMORY),
         (spec(disk_gb=501), {}, {}, Limit.DISK),

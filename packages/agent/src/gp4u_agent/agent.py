@@ -63,12 +63,14 @@ class Agent:
         sensors: Sensors,
         runtime: str | None,
         *,
+        containers: bool,
         gateway_urls: list[str],
         api_url: str,
     ) -> None:
         self._state = state
         self._sensors = sensors
         self._runtime = runtime
+        self._containers = containers
         self._http = AgentHttp(api_url)
         self._holder = LeaseHolder()
         self._connection = Connection(self, key, membership, gateway_urls)
@@ -228,13 +230,13 @@ class Agent:
 
     def _claim(self, spec: PlacementSpec, now: float) -> None:
         lease = LeaseId(spec.placement_id, spec.epoch)
-        if self._runtime is None:
+        if not (self._runtime if spec.image is None else self._containers):
             self._report_once(
                 lease,
                 ActualState.START_FAILED,
                 now,
                 reason="agent_error",
-                detail="This node can run no jobs.",
+                detail=f"This node can run no jobs{'' if spec.image is None else ' with an image'}.",
             )
             return
         placement = self._placements.get(lease)

@@ -164,7 +164,16 @@ def run(state: Path, simulate: Path | None, allow_unisolated: bool, url: str | N
     api_url = (url or membership.api_url).rstrip("/")
     gateway_urls = [_socket_url(url)] if url else membership.gateway_urls or [_socket_url(membership.api_url)]
     sensors = Sensors(folder.path, choice.as_facts(), spec, key.public_base64)
-    worker = Agent(folder, key, membership, sensors, choice.name, gateway_urls=gateway_urls, api_url=api_url)
+    worker = Agent(
+        folder,
+        key,
+        membership,
+        sensors,
+        choice.name,
+        containers=choice.containers,
+        gateway_urls=gateway_urls,
+        api_url=api_url,
+    )
     click.echo(f"{membership.name}: connecting to {gateway_urls[0]}", err=True)
     try:
         asyncio.run(_until_signalled(worker))

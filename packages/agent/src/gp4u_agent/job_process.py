@@ -30,11 +30,16 @@ def read_progress(folder: PlacementDir) -> Progress | None:
         return None
 
 
-def job_pids(folder: PlacementDir) -> list[int]:
-    """The processes of the job, as long as its shim lives."""
+def job_pids(folder: PlacementDir, container_pid: int | None = None) -> list[int]:
+    """The processes of the job, as long as its shim lives. Those of a container are not below the shim."""
     identity = folder.read(folder.shim_identity)
     if identity is None or not folder.shim_alive():
         return []
+    if container_pid is not None:
+        try:
+            return cgroups.of_process(container_pid).pids()
+        except OSError:
+            return []
     return [found.pid for found in processes.descendants(int(identity["pid"]))]
 
 

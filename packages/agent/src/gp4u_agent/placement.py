@@ -12,6 +12,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ from gp4u_agent.node_context import NodeContext
 from gp4u_agent.placement_dir import PlacementDir
 from gp4u_agent.reconcile import Actual, Phase
 from gp4u_agent.reports import ReportJournal
+from gp4u_agent.runtime.containers import images
+from gp4u_agent.runtime.containers.leftovers import end_container
 from gp4u_agent.runtime.port import Workload
 from gp4u_agent.shim_client import ShimClient, ShimGone, launch
 from gp4u_agent.starting import Durations, fetch_anew, why_not_started, workload_of
@@ -44,6 +47,9 @@ LAST_OUTPUT_S = 5.0
 UNGRANTED_END_S = 20.0
 """How long the end of a job waits for a new grant after a restart of the agent: its final checkpoint needs the key."""
 START_RETRY_S = 0.1
+START_ANSWERED_S = 60.0
+"""A container engine takes seconds, on a busy machine many."""
+CONTAINER_END_S = 30.0
 SHIM_LOOK_INTERVAL_S = 1.0
 KILL_OBEYED_S = 15.0
 """A shim takes a few seconds at most for a kill, cleaning up included."""
@@ -160,7 +166,7 @@ class Placement:
         elif self.folder.shim_alive():
             self.phase, self.state = Phase.RUNNING, ActualState.RUNNING
             self._life = self._task(self._from_a_living_shim())
-        elif self.folder.read(self.folder.exit) is not None:
+        elif self.folder.read(self.folder.exit) is not None or self.spec.image is not None:
             self.phase, self.state = Phase.ENDING, ActualState.RUNNING
             self._life = self._task(self._end())
         else:
@@ -209,6 +215,8 @@ class Placement:
     async def forget(self) -> None:
         """Remove what is left of it on this machine."""
         await self.close()
+        if self.spec.image is not None:
+            await self._without_container()
         await asyncio.to_thread(remove_tree, self.folder.path)
         await asyncio.to_thread(remove_tree, self._cache_dir)
 
@@ -244,23 +252,40 @@ class Placement:
             self._enter(ActualState.FETCHING)
             with self._durations.measured("fetching"):
                 await with_retries(lambda: fetch_anew(self._context.http, self.spec, self.folder))
+        if self.spec.image is not None:
+            await self._bring_image(self.spec.image)
         self._make_checkpointing()
         self._enter(ActualState.RESTORING)
         with self._durations.measured("restoring"):
             await self._engine.restore()
 
+    async def _bring_image(self, image: str) -> None:
+        """Pull it where it is not here, telling how far it is whenever that is a tenth further."""
+        loop, told = asyncio.get_running_loop(), 0
+
+        def progressed(fraction: float) -> None:
+            nonlocal told
+            if (tenths := int(fraction * 10)) > told:
+                told = tenths
+                detail = f"The image is being pulled: {tenths * 10} %"
+                loop.call_soon_threadsafe(partial(self._report, ActualState.FETCHING, detail=detail))
+
+        self._enter(ActualState.FETCHING)
+        with self._durations.measured("fetching"):
+            await asyncio.to_thread(images.ensure, image, progressed)
+
     async def _start_job(self) -> None:
         with self._durations.measured("starting"):
             self.folder.write(
                 self.folder.shim_order,
-                {"runtime": self._context.runtime, "workload": self._workload.to_json()},
+                {"runtime": self._runtime, "workload": self._workload.to_json()},
             )
             self._keep(started=True, proven=False)
             await launch(self.folder)
             self._shim = ShimClient(self.folder, self._heard)
             await self._shim.connect()
             while True:
-                said = await self._shim.ask("start", deadline=self._deadline())
+                said = await self._shim.ask("start", START_ANSWERED_S, deadline=self._deadline())
                 if said["phase"] != "ready":
                     break
                 await asyncio.sleep(START_RETRY_S)  # the lease ran out meanwhile; a renewal is on its way
@@ -376,6 +401,8 @@ class Placement:
     async def _end(self) -> None:
         """Its process ended, or its shim was lost."""
         ended = self._how_it_ended()
+        if ended is None and self.spec.image is not None:
+            await self._without_container()
         if self._kill_reason is not None:
             self._report(ActualState.KILLED, reason=self._kill_reason)
             self._set_ended(ActualState.KILLED)
@@ -425,6 +452,15 @@ class Placement:
 
     # --- pieces -------------------------------------------------------------------------------------------
 
+    async def _without_container(self) -> None:
+        """Its shim and guard may both be gone: nothing is told before it is certain that the container is, too."""
+        while not await asyncio.to_thread(end_container, self._name, within_s=CONTAINER_END_S):
+            log.warning("%s: the container engine does not answer", self.spec.placement_id)
+
+    @property
+    def _runtime(self) -> str:
+        return self._context.runtime if self.spec.image is None else "containers"
+
     @property
     def _name(self) -> str:
         """Of its folder, its cache and its control groups."""
@@ -449,7 +485,7 @@ class Placement:
             self._data_key,
             self.folder.job / self.spec.checkpoint_path,
             self._cache_dir,
-            lambda: job_pids(self.folder),
+            lambda: job_pids(self.folder, self._container_pid),
         )
         self._checkpointing = Checkpointing(
             self._engine,
@@ -458,6 +494,11 @@ class Placement:
             on_stale=lambda: self.kill("superseded"),
             paused=lambda: self.frozen,
         )
+
+    @property
+    def _container_pid(self) -> int | None:
+        applied = self._shim.status.get("applied", {}) if self._shim is not None else {}
+        return int(applied["container.pid"]) if "container.pid" in applied else None
 
     def _deadline(self) -> float:
         deadline = self._context.deadline(self.spec.placement_id, self.spec.epoch)

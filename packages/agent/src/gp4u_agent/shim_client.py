@@ -64,14 +64,12 @@ class ShimClient:
             raise ShimGone(str(error)) from error
         self._listening = asyncio.create_task(self._listen(reader))
 
-    async def ask(self, op: str, **arguments: Any) -> dict[str, Any]:
+    async def ask(self, op: str, within_s: float = ANSWER_TIMEOUT_S, **arguments: Any) -> dict[str, Any]:
         """Give an order and wait for the status after it. Raises ShimGone."""
         self._heard.clear()
         self.tell(op, **arguments)
         heard, gone = asyncio.ensure_future(self._heard.wait()), asyncio.ensure_future(self.gone.wait())
-        done, rest = await asyncio.wait(
-            {heard, gone}, timeout=ANSWER_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED
-        )
+        done, rest = await asyncio.wait({heard, gone}, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
         for task in rest:
             task.cancel()
         if heard not in done:

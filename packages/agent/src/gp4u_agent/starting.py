@@ -15,6 +15,7 @@ from gp4u_agent.http import AgentHttp
 from gp4u_agent.job_files import BadArchive, fetch
 from gp4u_agent.job_process import remove_tree
 from gp4u_agent.placement_dir import PlacementDir
+from gp4u_agent.runtime.containers.images import ImageUnavailable
 from gp4u_agent.runtime.port import Limits, Workload
 from gp4u_agent.shim_client import ShimGone
 
@@ -57,6 +58,7 @@ def workload_of(spec: PlacementSpec, name: str, folder: PlacementDir, inside_dir
         limits=Limits(memory_bytes=spec.memory_mb << 20, disk_bytes=spec.disk_mb << 20, cpus=spec.cpus),
         network=spec.network,
         devices=list(spec.device_uuids),
+        image=spec.image,
     )
 
 
@@ -64,6 +66,8 @@ def why_not_started(error: Exception) -> tuple[str, str]:
     """(stable reason, sentence for the renter). The reasons of hosts are not held against the job."""
     if isinstance(error, BadArchive):
         return "bad_job_folder", str(error)
+    if isinstance(error, ImageUnavailable):
+        return "image_unavailable", str(error)
     if isinstance(error, NothingRestorable):
         return "restore_failed", str(error)
     if isinstance(error, HttpFailure | StoreUnreachable):

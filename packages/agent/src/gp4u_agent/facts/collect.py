@@ -11,6 +11,7 @@ from gp4u_protocol.messages import DeviceFacts, NodeFacts, NodeHealth
 from gp4u_agent.facts import machine, nvidia, simulated
 from gp4u_agent.facts.simulated import SimulationSpec
 from gp4u_agent.runtime import process, sandbox
+from gp4u_agent.runtime.containers import probe as containers
 from gp4u_agent.runtime.port import Probe
 
 
@@ -22,19 +23,26 @@ class RuntimeChoice:
     probes: dict[str, Probe]
     warning: str | None
 
+    @property
+    def containers(self) -> bool:
+        """Whether jobs with an image can run here as well."""
+        return "containers" in self.probes and self.probes["containers"].works
+
     def as_facts(self) -> dict[str, str]:
         """Runtime → what was proven, for those that may be used."""
-        return {self.name: self.probes[self.name].proven} if self.name else {}
+        names = ([self.name] if self.name else []) + (["containers"] if self.containers else [])
+        return {name: self.probes[name].proven for name in names}
 
 
 def choose_runtime(*, allow_unisolated: bool) -> RuntimeChoice:
     """Probe for real. Plain processes are used only with the owner's explicit leave."""
-    probes = {"sandbox": sandbox.probe()}
+    probes = {"sandbox": sandbox.probe(), "containers": containers.probe()}
     if probes["sandbox"].works:
         return RuntimeChoice("sandbox", probes, None)
     why = f"The sandbox does not work here: {probes['sandbox'].why_not}."
     if not allow_unisolated:
-        return RuntimeChoice(None, probes, f"{why} This node can take no jobs.")
+        left = "only jobs with an image" if probes["containers"].works else "no jobs"
+        return RuntimeChoice(None, probes, f"{why} This node can take {left}.")
     probes["process"] = process.probe()
     return RuntimeChoice(
         "process",

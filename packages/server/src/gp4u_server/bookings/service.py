@@ -11,7 +11,7 @@ from gp4u_server.billing.statements import Statements
 from gp4u_server.billing.types import MeterTotals
 from gp4u_server.bookings import repository
 from gp4u_server.bookings.decisions import cheapest_rate
-from gp4u_server.bookings.errors import BookingNotFound, OfferTaken
+from gp4u_server.bookings.errors import BookingNotFound, OfferTaken, RuntimeNotOffered
 from gp4u_server.bookings.types import BookingState, BookingView
 from gp4u_server.catalyst.checkpoints.choosing import CheckpointChoices
 from gp4u_server.catalyst.checkpoints.service import CheckpointService
@@ -44,7 +44,7 @@ class BookingService:
 
         Raises InsufficientFunds when the wallet does not cover the first hold at the cheapest offer that would fit,
         UnknownModel, UploadNotFound or CheckpointNotFound for what is not this renter's, and with `offer_id` OfferNotFound,
-        OfferTaken, RequirementsNotMet.
+        OfferTaken, RequirementsNotMet. RuntimeNotOffered when no listed node could ever run its image.
         """
         start = None
         if spec.start_from is not None:  # locks a job, so it comes before everything that locks money
@@ -53,7 +53,14 @@ class BookingService:
             await self.checkpoints.require_job_upload(session, renter_id, spec.upload_id)
         if offer_id is not None:
             await self.market.offer(session, offer_id)
-        offers = await self.market.candidates(session, spec.resources, offer_id=offer_id)
+        if spec.image is not None and not await self.market.has_runtime(session, spec.runtime):
+            raise RuntimeNotOffered(
+                "No listed node runs container images at present. Leave `image` out to run on the nodes' own system.",
+                runtime=spec.runtime,
+            )
+        offers = await self.market.candidates(
+            session, spec.resources, runtime=spec.runtime, offer_id=offer_id
+        )
         rate = cheapest_rate(offers, spec, self.market.models_of(spec.resources))
         await self.billing.require_funds(
             session, renter_id, LOWEST_RATE_MICROS if rate is None else rate, spec.budget.total_micros_max

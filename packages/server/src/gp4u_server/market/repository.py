@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from gp4u_protocol.job_spec import Resources
-from sqlalchemy import Integer, cast, func, insert, literal, not_, select, text, update
+from sqlalchemy import Integer, any_, cast, func, insert, literal, not_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gp4u_server.market.models import BOOKABLE, STANDING, OfferRow
@@ -116,8 +116,23 @@ async def take(session: AsyncSession, offer_id: str, gpus: int) -> OfferView | N
     return None if row is None else view(row)
 
 
+async def has_runtime(session: AsyncSession, runtime: str) -> bool:
+    """Whether a listed offer's node has it."""
+    found = (
+        select(OfferRow.id)
+        .where(OfferRow.state == OfferState.LISTED, literal(runtime) == any_(OfferRow.runtimes))
+        .limit(1)
+    )
+    return await session.scalar(found) is not None
+
+
 async def candidates(
-    session: AsyncSession, resources: Resources, models: Sequence[str], regions: Sequence[str], limit: int
+    session: AsyncSession,
+    resources: Resources,
+    runtime: str,
+    models: Sequence[str],
+    regions: Sequence[str],
+    limit: int,
 ) -> list[OfferView]:
     """Listed offers: fewest failed limits first, then by price for throughput."""
     failures = [
@@ -127,6 +142,7 @@ async def candidates(
         OfferRow.cpus < resources.cpus,
         OfferRow.memory_gb < resources.memory_gb,
         OfferRow.disk_gb < resources.disk_gb,
+        not_(literal(runtime) == any_(OfferRow.runtimes)),
     ]
     if models:
         failures.append(OfferRow.gpu_model.not_in(models))

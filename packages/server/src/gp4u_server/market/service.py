@@ -73,19 +73,24 @@ class MarketService:
         session: AsyncSession,
         resources: Resources,
         *,
+        runtime: str,
         offer_id: str | None = None,
         limit: int = CANDIDATES_MAX,
     ) -> list[OfferView]:
         """Listed offers for a routing decision, those that do not fit included, at most `limit`.
 
         With `offer_id` only that offer (in whatever state it is). Those that fail the fewest of the resources'
-        limits come first, then those with the most throughput for their price. Raises UnknownModel.
+        limits and have the runtime come first, then those with the most throughput for their price. Raises UnknownModel.
         """
         models = self.models_of(resources)
         if offer_id is not None:
             return [await self.offer(session, offer_id)]
         regions = [region.lower() for region in resources.regions]
-        return await repository.candidates(session, resources, models, regions, limit)
+        return await repository.candidates(session, resources, runtime, models, regions, limit)
+
+    async def has_runtime(self, session: AsyncSession, runtime: str) -> bool:
+        """Whether any listed offer's node proved this runtime, free at the moment or not."""
+        return await repository.has_runtime(session, runtime)
 
     # --- taking ------------------------------------------------------------------------------------------
 

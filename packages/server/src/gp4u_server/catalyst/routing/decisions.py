@@ -42,7 +42,6 @@ SETBACK_WEIGHT = 3.0
 SETBACK_HALF_LIFE_S = 1800.0
 SETBACK_FRESH_S = 120.0
 """A node with a setback younger than this is passed over while another one fits."""
-RUNTIME = "sandbox"
 RETRY_PAUSE_S_MAX = 15.0
 
 
@@ -82,7 +81,7 @@ WORDS = {
     Limit.GPUS_FREE: "all GPUs busy",
     Limit.PRICE: "too expensive",
     Limit.DURATION: "duration out of bounds",
-    Limit.RUNTIME: "no sandbox runtime",
+    Limit.RUNTIME: "not the runtime it needs",
     Limit.CPUS: "too few CPU cores",
     Limit.MEMORY: "too little memory",
     Limit.DISK: "too little disk",
@@ -293,7 +292,7 @@ def _failed(need: Need, offer: OfferView, rate: int) -> list[tuple[Limit, str]]:
             Limit.DURATION,
             f"may run {spec.duration_s_max} s, the owner takes {offer.duration_s_min} to {offer.duration_s_max} s",
         ),
-        (RUNTIME not in offer.runtimes, Limit.RUNTIME, "the node has no sandbox runtime"),
+        (spec.runtime not in offer.runtimes, Limit.RUNTIME, f"the node does not offer `{spec.runtime}`"),
         (offer.cpus < wanted.cpus, Limit.CPUS, f"needs {wanted.cpus} CPU cores, has {offer.cpus}"),
         (
             offer.memory_gb < wanted.memory_gb,

@@ -77,7 +77,9 @@ class Router:
             return PlaceResult(False, job_id, "The job does not wait for a placement.")
         chosen_offer_id = job.offer_id if job.epoch == 0 else None
         need = await self._need(session, job, now)
-        offers = await self.market.candidates(session, job.spec.resources, offer_id=chosen_offer_id)
+        offers = await self.market.candidates(
+            session, job.spec.resources, runtime=job.spec.runtime, offer_id=chosen_offer_id
+        )
         candidates = weigh(need, offers)
         if chosen_offer_id is not None:
             _refuse_unfit(candidates[0])
