@@ -9,6 +9,7 @@ from gp4u_server.billing.control import MeteringLoop
 from gp4u_server.catalyst.health.authority import AUTHORITY_WINDOW_S
 from gp4u_server.catalyst.jobs.schemas import JobOut
 from gp4u_server.controller.loops import control_loops
+from gp4u_server.kit.db import connect
 from sqlalchemy import text
 
 from tests.integration.catalyst_world import TTL_S, Agent, Refused401, Stage, until
@@ -187,3 +188,46 @@ async def test_h23_an_offer_that_our_outage_kept_from_being_claimed_is_not_held_
     assert "retrying" not in await stage.kinds(job_id)
     assert await unclaimed(unbroken_since="1 hour") == 1
     assert "retrying" in await stage.kinds(job_id)
+
+
+async def test_h23_a_gateway_cut_off_alone_sends_its_agents_to_another_and_moves_no_job(
+    stage: Stage, empty_database_url: str
+) -> None:
+    cut, whole = await stage.start_gateway(), await stage.start_gateway()
+    stage.start_controller()
+    agent = await stage.node("alpha")
+    await agent.connect(cut)
+    job_id = await stage.submit(await stage.renter())
+    spec = await agent.only_placement()
+    await stage.until_state(job_id, "running")
+
+    elsewhere = connect(empty_database_url, pool_size=1)  # without our tables: nothing can be renewed there
+    stage.platform.closers.append(elsewhere.close)
+    cut.hub._authority_database = elsewhere
+    await until("sent away", lambda: _is(agent.link_is_open, False))
+    assert not cut.hub.ready
+    await agent.connect(whole)
+    acks = len(agent.acks)
+    await until("renewed by the other", lambda: _renewed(agent, spec, acks))
+    # The controller watched the first one's row stand still; the node is not there any more.
+    await until("the dead one is ended", lambda: _ended(stage, cut.hub.gateway_id))
+    job = await stage.job(job_id)
+    assert (job.state.value, job.placements_count) == ("running", 1)
+    assert await stage.scalar("SELECT losses FROM nodes WHERE id = :id", id=agent.node_id) == 0
+    assert (agent.node_id in whole.hub.table.nodes, cut.hub.connections) == (True, {})
+
+
+async def _renewed(agent: Agent, spec: PlacementSpec, acks: int) -> bool:
+    return any(
+        key.placement_id == spec.placement_id and key.epoch == spec.epoch
+        for ack in agent.acks[acks:]
+        for key in ack.renewed
+    )
+
+
+async def _ended(stage: Stage, gateway_id: str) -> bool:
+    return bool(
+        await stage.scalar(
+            "SELECT ended_at IS NOT NULL FROM gateway_authorities WHERE gateway_id = :id", id=gateway_id
+        )
+    )
