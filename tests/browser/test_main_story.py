@@ -55,6 +55,7 @@ async def test_search_book_watch_kill_resumed(site: Site) -> None:
     await job.expect_state("stopped", timeout_ms=START_TIMEOUT_MS)
     await job.open_tab("Receipt")
     await expect(site.page.get_by_text("final", exact=True)).to_have_count(2, timeout=START_TIMEOUT_MS)
+    await expect(site.page.locator("[data-booking]")).to_have_count(2)
     assert await violations(site.page) == []
 
 

@@ -21,12 +21,22 @@ import { formatDuration } from "@/lib/time";
 import { formatCount, formatPercent, plural } from "@/lib/units";
 import { useTitle } from "../use-title";
 
-const TONES: Record<string, Tone> = { online: "good", suspect: "warn", lost: "bad", offline: "neutral" };
+const TONES: Record<string, Tone> = {
+  online: "good",
+  suspect: "warn",
+  lost: "bad",
+  offline: "neutral",
+  draining: "warn",
+  maintenance: "neutral",
+  quarantined: "bad",
+  pending: "accent",
+};
 
 /** What needs its operator first: the worst state, then the name. */
-const URGENCY = ["lost", "suspect", "offline", "online"];
+const URGENCY = ["lost", "quarantined", "suspect", "pending", "draining", "offline", "maintenance", "online"];
+const stateOf = (node: Node) => (node.status === "pending" ? "pending" : node.state || node.liveness);
 const byUrgency = (a: Node, b: Node) =>
-  URGENCY.indexOf(a.liveness) - URGENCY.indexOf(b.liveness) || a.name.localeCompare(b.name);
+  URGENCY.indexOf(stateOf(a)) - URGENCY.indexOf(stateOf(b)) || a.name.localeCompare(b.name);
 
 /** An operator's machines at a glance: what is wrong, what runs, what it earned, and how sure that is. */
 export function FleetPage() {
@@ -95,7 +105,7 @@ interface PartsProps {
 }
 
 function Glance({ nodes, earnings }: PartsProps) {
-  const states = count(nodes.map(({ status, liveness }) => (status === "pending" ? status : liveness)));
+  const states = count(nodes.map(stateOf));
   const devices = nodes.flatMap((node) => node.devices);
   const used = devices.filter(({ in_use }) => in_use).length;
   const jobs = nodes.reduce((sum, { running_jobs }) => sum + running_jobs, 0);
@@ -168,13 +178,15 @@ function Machines({ nodes, earnings }: PartsProps) {
               <span className="inline-flex items-center gap-0.5">
                 Reliability
                 <Explain about="reliability">
-                  The chance to survive the next 24 hours, the mean of a Bayesian estimate. Below it: how long
-                  the node was seen online and how often it was lost. A short history says little.
+                  The chance to survive the next 24 hours: the mean of a Bayesian estimate and its 90 %
+                  interval. Below it: uptime, how long the node was seen, and how often it was lost.
                 </Explain>
               </span>
             </Th>
             <Th numeric>Earned</Th>
-            <Th numeric>Last heard</Th>
+            <Th numeric className="hidden lg:table-cell">
+              Last heard
+            </Th>
           </tr>
         </thead>
         <tbody>
@@ -190,7 +202,7 @@ function Machines({ nodes, earnings }: PartsProps) {
                 </span>
               </Td>
               <Td>
-                <LivenessBadge liveness={node.status === "pending" ? "pending" : node.liveness} />
+                <LivenessBadge liveness={stateOf(node)} />
               </Td>
               <Td numeric>{formatCount(node.running_jobs)}</Td>
               <Td numeric>
@@ -200,13 +212,16 @@ function Machines({ nodes, earnings }: PartsProps) {
               <Td numeric>
                 {formatPercent(node.reliability)}
                 <span className="block text-xs text-ink-3">
-                  {formatDuration(node.online_s)}, lost {plural(node.losses, "time")}
+                  {formatPercent(node.reliability_low)} to {formatPercent(node.reliability_high)}
+                </span>
+                <span className="block text-xs text-ink-3">
+                  {node.record || formatDuration(node.online_s)}, lost {plural(node.losses, "time")}
                 </span>
               </Td>
               <Td numeric className="font-medium">
                 <Amount micros={earnings ? (earned.get(node.id) ?? 0) : undefined} />
               </Td>
-              <Td numeric className="text-ink-2">
+              <Td numeric className="hidden text-ink-2 lg:table-cell">
                 {node.liveness === "online" ? (
                   "now"
                 ) : node.last_seen_at ? (
@@ -237,7 +252,7 @@ function MachineCards({ nodes, earned }: MachineCardsProps) {
             <span className="flex min-w-0 items-center gap-2 font-medium">
               <span className="truncate">{node.name}</span> {node.simulated ? <SimulatedBadge /> : null}
             </span>
-            <LivenessBadge liveness={node.status === "pending" ? "pending" : node.liveness} />
+            <LivenessBadge liveness={stateOf(node)} />
           </div>
           <div className="figures flex items-baseline justify-between gap-3 text-xs text-ink-2">
             <span>
@@ -249,7 +264,7 @@ function MachineCards({ nodes, earned }: MachineCardsProps) {
             </span>
           </div>
           <p className="figures text-xs text-ink-3">
-            {formatPercent(node.reliability)} reliable, seen {formatDuration(node.online_s)}, lost{" "}
+            {formatPercent(node.reliability)} reliable ({node.record || formatDuration(node.online_s)}), lost{" "}
             {plural(node.losses, "time")}
           </p>
         </li>

@@ -3,6 +3,7 @@ import { answered, api, type Schemas } from "@/api/client";
 
 export type Wallet = Schemas["WalletOut"];
 export type WalletEntry = Schemas["WalletEntryOut"];
+export type Booking = Schemas["BookingOut"];
 export type Receipt = Schemas["ReceiptOut"];
 export type Earnings = Schemas["EarningsOut"];
 
@@ -44,8 +45,10 @@ export const jobBookingsQuery = (jobId: string) =>
   queryOptions({
     queryKey: ["bookings", "of-job", jobId],
     queryFn: async ({ signal }) => {
-      const page = await answered(api.GET("/api/v1/bookings", { signal, params: { query: { limit: 200 } } }));
-      return page.items.filter((booking) => booking.job_id === jobId).reverse();
+      const page = await answered(
+        api.GET("/api/v1/bookings", { signal, params: { query: { job_id: jobId, limit: 200 } } }),
+      );
+      return page.items.toReversed();
     },
   });
 

@@ -7,7 +7,8 @@ import { Fact } from "@/components/ui/stat";
 import { Empty, Failed, SkeletonRows } from "@/components/ui/states";
 import { Table, Td, Th } from "@/components/ui/table";
 import { formatClock, formatDuration } from "@/lib/time";
-import { jobBookingsQuery, receiptQuery } from "./api";
+import { plural } from "@/lib/units";
+import { type Booking, jobBookingsQuery, receiptQuery } from "./api";
 
 const REASONS: Record<string, string> = {
   ran: "ran, confirmed",
@@ -50,6 +51,7 @@ export function JobReceipts({
   }
   return (
     <div className="grid gap-4">
+      {bookings.data && bookings.data.length > 1 ? <AllBookings bookings={bookings.data} /> : null}
       {all.map((id, index) => (
         <ReceiptCard
           key={id}
@@ -59,6 +61,62 @@ export function JobReceipts({
         />
       ))}
     </div>
+  );
+}
+
+/** The bookings of a job that moved, and what they come to; each links to its own bill below. */
+function AllBookings({ bookings }: { bookings: readonly Booking[] }) {
+  const sum = (of: (booking: Booking) => number) =>
+    bookings.reduce((total, booking) => total + of(booking), 0);
+  return (
+    <Card className="overflow-hidden">
+      <CardHeader title={plural(bookings.length, "booking")} description="One for each node it ran on." />
+      <Table label="Bookings of this job">
+        <thead>
+          <tr>
+            <Th>Node</Th>
+            <Th className="hidden sm:table-cell">From</Th>
+            <Th className="hidden sm:table-cell">To</Th>
+            <Th numeric>Charged</Th>
+            <Th numeric>Refunded</Th>
+          </tr>
+        </thead>
+        <tbody>
+          {bookings.map((booking) => (
+            <tr key={booking.id} data-booking={booking.id}>
+              <Td className="whitespace-nowrap">
+                <a href={`#${booking.id}`} className="font-medium underline-offset-4 hover:underline">
+                  {booking.node_name}
+                </a>
+              </Td>
+              <Td className="figures hidden sm:table-cell">{formatClock(booking.starts_at)}</Td>
+              <Td className="figures hidden sm:table-cell">
+                {booking.ended_at ? formatClock(booking.ended_at) : "runs"}
+              </Td>
+              <Td numeric>
+                <Money micros={booking.charged_micros} precision="exact" />
+              </Td>
+              <Td numeric>
+                <Money micros={booking.refunded_micros} precision="exact" />
+              </Td>
+            </tr>
+          ))}
+        </tbody>
+        <tfoot>
+          <tr className="font-semibold">
+            <Td>In all</Td>
+            <Td className="hidden sm:table-cell" />
+            <Td className="hidden sm:table-cell" />
+            <Td numeric>
+              <Money micros={sum(({ charged_micros }) => charged_micros)} precision="exact" />
+            </Td>
+            <Td numeric>
+              <Money micros={sum(({ refunded_micros }) => refunded_micros)} precision="exact" />
+            </Td>
+          </tr>
+        </tfoot>
+      </Table>
+    </Card>
   );
 }
 
@@ -76,7 +134,7 @@ function ReceiptCard({
     refetchInterval: live ? 5_000 : false,
   });
   return (
-    <Card>
+    <Card id={bookingId} className="scroll-mt-20">
       <CardHeader
         title={node ? `On ${node}` : "Receipt"}
         description={<span className="font-mono text-xs">{bookingId}</span>}

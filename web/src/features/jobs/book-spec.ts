@@ -68,6 +68,7 @@ export function specOf(values: BookValues, beside: Beside = {}): Schemas["JobSpe
     command: digits ? DIGITS_COMMAND : values.command,
     environment: Object.fromEntries(values.environment.map(({ name, value }) => [name, value])),
     upload_id: uploadId,
+    ...(extras.image ? { image: extras.image } : {}),
     resources: {
       gpus: values.gpus,
       vram_gb_min: 0,
@@ -82,6 +83,7 @@ export function specOf(values: BookValues, beside: Beside = {}): Schemas["JobSpe
     checkpoint: {
       path: values.checkpointPath,
       every_s: values.checkpointEveryS,
+      auto: extras.auto ?? false,
       ...(extras.keep ? { keep: extras.keep } : {}),
     },
     ...(Object.keys(extras.failover).length > 0

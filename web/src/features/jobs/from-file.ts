@@ -8,6 +8,9 @@ import type { JobFile, Mistake } from "./job-file";
 export type Extras = Pick<JobFile["spec"], "resources" | "failover"> & {
   keep?: JobFile["spec"]["checkpoint"]["keep"];
   per_hour_micros_max?: number | null;
+  /** `every: auto`: the form's interval counts until the cost of a checkpoint is known. */
+  auto?: boolean;
+  image?: string | null;
 };
 
 export const NO_EXTRAS: Extras = { resources: {}, failover: {} };
@@ -30,7 +33,7 @@ export interface Filled {
 
 export function filledFrom({ spec }: JobFile, terms: Terms): Filled {
   const { gpus, ...resources } = spec.resources;
-  const { path, every_s, keep } = spec.checkpoint;
+  const { path, every_s, keep, auto } = spec.checkpoint;
   const misfits: Mistake[] = [];
   const check = (bad: boolean, field: string, message: string) => {
     if (bad) misfits.push({ field, message });
@@ -86,6 +89,8 @@ export function filledFrom({ spec }: JobFile, terms: Terms): Filled {
       resources,
       failover: spec.failover,
       ...(keep === undefined ? {} : { keep }),
+      ...(auto === undefined ? {} : { auto }),
+      ...(spec.image === undefined ? {} : { image: spec.image }),
       ...(spec.budget.per_hour_micros_max === undefined
         ? {}
         : { per_hour_micros_max: spec.budget.per_hour_micros_max }),
@@ -104,6 +109,8 @@ export function extrasInWords(extras: Extras): string[] {
     ["vram_gb", resources.vram_gb_min === undefined ? undefined : `>=${resources.vram_gb_min}`],
     ["gpu_model", resources.gpu_models?.join(", ")],
     ["region", resources.regions?.join(", ")],
+    ["image", extras.image],
+    ["every", extras.auto ? "auto" : undefined],
     ["keep last", extras.keep?.last],
     ["keep hourly", extras.keep?.hourly],
     ["per_hour", extras.per_hour_micros_max ? moneyInput(extras.per_hour_micros_max) : undefined],

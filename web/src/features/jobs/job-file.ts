@@ -34,6 +34,7 @@ const FIELDS = {
   "": [
     "name",
     "command",
+    "image",
     "files",
     "env",
     "resources",
@@ -232,6 +233,7 @@ function interpret(document: Mapping): JobFile {
   const top = defined({
     name: take(document, "", "name", text),
     command: take(document, "", "command", text),
+    image: take(document, "", "image", text),
     environment: "env" in document ? read.environment(document.env) : undefined,
     protection: take(document, "", "protection", (field, value) =>
       read.choice(field, value, ["none", "catalyst"] as const),
@@ -262,7 +264,9 @@ function interpret(document: Mapping): JobFile {
       }),
       checkpoint: defined({
         path: take(checkpoint, "checkpoint", "path", text),
-        every_s: take(checkpoint, "checkpoint", "every", duration),
+        ...(checkpoint.every === "auto"
+          ? { auto: true }
+          : { every_s: take(checkpoint, "checkpoint", "every", duration) }),
         keep: take(checkpoint, "checkpoint", "keep", (field, value) => {
           if (!isMapping(value)) {
             return read.wrong(field, "must be a mapping such as {last: 5, hourly: 24}");

@@ -15,7 +15,7 @@ export function JobRows({ jobs }: { jobs: readonly Job[] }) {
         <li key={job.id}>
           <Link
             to={`/jobs/${job.id}`}
-            className="grid grid-cols-[minmax(0,1fr)_auto] items-center gap-x-4 gap-y-1.5 px-4 py-3.5 transition-colors hover:bg-hover/60 focus-visible:outline-offset-[-2px] sm:px-5 md:grid-cols-[minmax(0,2.2fr)_minmax(0,2fr)_minmax(0,1.2fr)_6.5rem]"
+            className="grid grid-cols-[minmax(0,1fr)_auto] items-center gap-x-4 gap-y-1.5 px-4 py-3.5 transition-colors hover:bg-hover/60 focus-visible:outline-offset-[-2px] sm:px-5 lg:grid-cols-[minmax(0,2.2fr)_minmax(0,2fr)_minmax(0,1.2fr)_6.5rem]"
           >
             <span className="flex min-w-0 flex-wrap items-center gap-x-2.5 gap-y-1">
               <span className="max-w-full truncate font-medium" title={job.name}>
@@ -28,10 +28,10 @@ export function JobRows({ jobs }: { jobs: readonly Job[] }) {
                 </span>
               ) : null}
             </span>
-            <span className="figures self-start text-right font-medium md:order-last md:self-auto">
+            <span className="figures self-start text-right font-medium lg:order-last lg:self-auto">
               <Money micros={job.charged_micros - job.refunded_micros} precision={4} />
             </span>
-            <span className="col-span-full flex min-w-0 items-center gap-2 text-xs text-ink-2 md:col-span-1">
+            <span className="col-span-full flex min-w-0 items-center gap-2 text-xs text-ink-2 lg:col-span-1">
               {job.placement ? (
                 <>
                   <span className="truncate">
@@ -44,7 +44,7 @@ export function JobRows({ jobs }: { jobs: readonly Job[] }) {
                 "not placed yet"
               )}
             </span>
-            <span className="col-span-full text-xs text-ink-3 md:col-span-1">
+            <span className="col-span-full text-xs text-ink-3 lg:col-span-1">
               {job.progress?.total_steps && !job.ended_at ? (
                 <span className="flex items-center gap-2">
                   <Meter

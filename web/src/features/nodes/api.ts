@@ -16,6 +16,20 @@ export function useEnrolmentToken() {
   });
 }
 
+/** Out of service: its jobs move, and it may be switched off then. Or back in. */
+export function useDrainNode() {
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: ({ nodeId, drain }: { nodeId: string; drain: boolean }) =>
+      answered(
+        drain
+          ? api.POST("/api/v1/nodes/{node_id}/drain", { params: { path: { node_id: nodeId } }, body: {} })
+          : api.POST("/api/v1/nodes/{node_id}/undrain", { params: { path: { node_id: nodeId } } }),
+      ),
+    onSettled: () => client.invalidateQueries({ queryKey: ["nodes"] }),
+  });
+}
+
 export function useRemoveNode() {
   const client = useQueryClient();
   return useMutation({

@@ -11,7 +11,7 @@ import { Notice, ProblemNotice } from "@/components/ui/states";
 import { cn } from "@/lib/class-names";
 import { formatDuration } from "@/lib/time";
 import { formatCount, formatPercent, plural } from "@/lib/units";
-import { type Node, useRemoveNode } from "./api";
+import { type Node, useDrainNode, useRemoveNode } from "./api";
 import { LivenessBadge } from "./liveness-badge";
 
 /** Heartbeats stay in the gateway's memory; the recorded instant is that of the last change, so it says nothing now. */
@@ -23,6 +23,8 @@ function LastHeard({ node }: { node: Node }) {
 /** One machine. What it is offered for is the market's matter and comes in as `offer`. */
 export function NodeCard({ node, offer }: { node: Node; offer: ReactNode }) {
   const remove = useRemoveNode();
+  const drain = useDrainNode();
+  const serving = node.duty === "in_service" || node.duty === "quarantined";
   const models = new Map<string, number>();
   for (const device of node.devices) models.set(device.model, (models.get(device.model) ?? 0) + 1);
   const title = [...models].map(([model, count]) => `${count} × ${model.replaceAll("_", " ")}`).join(", ");
@@ -32,7 +34,7 @@ export function NodeCard({ node, offer }: { node: Node; offer: ReactNode }) {
         <div className="min-w-0">
           <div className="flex flex-wrap items-center gap-2">
             <h2 className="font-semibold">{node.name}</h2>
-            <LivenessBadge liveness={node.liveness} />
+            <LivenessBadge liveness={node.state || node.liveness} />
             {node.status === "pending" ? <Badge tone="warn">awaiting verification</Badge> : null}
             {node.simulated ? <SimulatedBadge /> : null}
           </div>
@@ -40,22 +42,55 @@ export function NodeCard({ node, offer }: { node: Node; offer: ReactNode }) {
             {title || "no GPU found"} · {node.region}
           </p>
         </div>
-        <Confirm
-          title={`Remove ${node.name}?`}
-          description={
-            <p>
-              Its offer is withdrawn and its key stops working. To come back the machine must be enrolled
-              again.
-            </p>
-          }
-          confirmLabel="Remove the node"
-          onConfirm={() => remove.mutate(node.id)}
-          trigger={
-            <Button variant="ghost" size="icon-sm" aria-label={`Remove ${node.name}`} busy={remove.isPending}>
-              <Trash2 aria-hidden />
+        <div className="flex items-center gap-1.5">
+          {node.status !== "verified" ? null : serving ? (
+            <Confirm
+              title={`Take ${node.name} out of service?`}
+              description={
+                <p>
+                  It gets no new jobs, and those that run are checkpointed and moved. When it is in
+                  maintenance it may be switched off.
+                </p>
+              }
+              confirmLabel="Drain it"
+              onConfirm={() => drain.mutate({ nodeId: node.id, drain: true })}
+              trigger={
+                <Button size="sm" busy={drain.isPending}>
+                  Drain
+                </Button>
+              }
+            />
+          ) : (
+            <Button
+              size="sm"
+              busy={drain.isPending}
+              onClick={() => drain.mutate({ nodeId: node.id, drain: false })}
+            >
+              Back in service
             </Button>
-          }
-        />
+          )}
+          <Confirm
+            title={`Remove ${node.name}?`}
+            description={
+              <p>
+                Its offer is withdrawn and its key stops working. To come back the machine must be enrolled
+                again.
+              </p>
+            }
+            confirmLabel="Remove the node"
+            onConfirm={() => remove.mutate(node.id)}
+            trigger={
+              <Button
+                variant="ghost"
+                size="icon-sm"
+                aria-label={`Remove ${node.name}`}
+                busy={remove.isPending}
+              >
+                <Trash2 aria-hidden />
+              </Button>
+            }
+          />
+        </div>
       </div>
       {node.findings.length > 0 ? (
         <div className="px-4 pt-3 sm:px-5">
@@ -68,9 +103,9 @@ export function NodeCard({ node, offer }: { node: Node; offer: ReactNode }) {
           </Notice>
         </div>
       ) : null}
-      {remove.error ? (
+      {remove.error || drain.error ? (
         <div className="px-4 pt-3 sm:px-5">
-          <ProblemNotice error={remove.error} />
+          <ProblemNotice error={remove.error ?? drain.error} />
         </div>
       ) : null}
       <div className="grid gap-x-8 gap-y-4 px-4 py-4 sm:px-5 lg:grid-cols-[1fr_1.6fr]">
@@ -106,7 +141,11 @@ export function NodeCard({ node, offer }: { node: Node; offer: ReactNode }) {
           </p>
         </div>
         <dl className="grid grid-cols-2 gap-x-6 gap-y-3 sm:grid-cols-4">
-          <Stat label="Reliability" value={formatPercent(node.reliability)} note="over 24 h" />
+          <Stat
+            label="Reliability"
+            value={formatPercent(node.reliability)}
+            note={node.record || "over 24 h"}
+          />
           <Stat
             label="Online"
             value={formatDuration(node.online_s)}
