@@ -64,7 +64,7 @@ def play_batch(first: int, count: int) -> Outcome:
                 if len(outcome.failures) < FAILURES_KEPT_MAX:
                     outcome.failures.append(Failure(seed, violation.invariant, str(violation)))
             outcome.counts.update(world.counts)
-            outcome.seen.update(world.counts.keys())
+            outcome.seen.update(key for key, count in world.counts.items() if count)
             if seed % GARBAGE_EVERY == 0:
                 gc.collect()
     finally:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from gp4u_protocol.lease_core import LeaseId
 from gp4u_protocol.messages import DesiredRun, PlacementSpec
@@ -33,9 +34,8 @@ class PlacementRow:
     def spec(self) -> PlacementSpec:
         """As `Desired` carries it."""
         # Unchecked: nothing here comes from outside, and a seed has thousands of them.
-        return PlacementSpec.model_construct(
-            placement_id=self.id, job_id=self.job.id, epoch=self.epoch, desired=self.desired, stop_reason=None
-        )
+        fields: dict[str, Any] = {"placement_id": self.id, "job_id": self.job.id, "epoch": self.epoch}
+        return PlacementSpec.model_construct(**fields, desired=self.desired, stop_reason=None)
 
 
 @dataclass
