@@ -87,3 +87,20 @@ def test_only_the_gpus_are_invented(tmp_path: Path) -> None:
 )
 def test_products_are_spelled_like_the_catalogue(product: str, vram_mb: int, name: str) -> None:
     assert catalogue_name(product, vram_mb) == name
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\xff\xfe", "not a text file"),
+        (b"- 5", "must be a mapping such as"),
+        (b"a: b: c", "not valid YAML"),
+        (b"devices: [{model: L40S, vram_gb: lots}]", "devices.0.vram_gb: "),
+    ],
+)
+def test_a_wrong_simulation_file_is_told_in_one_line(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "spec.yaml").write_bytes(content)
+    with pytest.raises(BadSimulationSpec) as refused:
+        simulated.load(tmp_path / "spec.yaml")
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)

@@ -44,11 +44,25 @@ class BadSimulationSpec(Exception):
 def load(path: Path) -> SimulationSpec:
     """Read a spec. Raises BadSimulationSpec."""
     try:
-        return SimulationSpec.model_validate(yaml.safe_load(path.read_text()))
+        document = yaml.safe_load(path.read_text())
     except OSError as error:
         raise BadSimulationSpec(f"{path}: {error.strerror}") from error
-    except (yaml.YAMLError, ValidationError) as error:
-        raise BadSimulationSpec(f"{path}: {error}") from error
+    except UnicodeDecodeError as error:
+        raise BadSimulationSpec(f"{path} is not a text file in UTF-8") from error
+    except yaml.YAMLError as error:
+        raise BadSimulationSpec(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(document, dict):
+        raise BadSimulationSpec(
+            f"{path} must be a mapping such as `devices: [{{model: RTX_4090, vram_gb: 24, count: 1}}]`"
+        )
+    try:
+        return SimulationSpec.model_validate(document)
+    except ValidationError as error:
+        mistakes = [
+            f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
+            for problem in error.errors()
+        ]
+        raise BadSimulationSpec(f"{path}: " + "; ".join(mistakes)) from error
 
 
 def devices(spec: SimulationSpec, node_seed: str) -> list[DeviceFacts]:
