@@ -150,7 +150,8 @@ async def test_h27_poison_a_lost_job_that_cannot_be_settled_holds_back_no_other_
 
 async def test_a_lost_run_is_settled_before_the_job_is_placed_again_or_stopped(world: BookingWorld) -> None:
     owner, renter = await world.person("Otto"), await world.renter()
-    await world.offer(owner)
+    await world.offer(owner, price=100_000)
+    await world.offer(owner, price=900_000)  # it could go there at once
     placement = await world.running(await world.submit(renter))
     await world.backdate(placement, 100)
     async with world.database.transaction() as session:
