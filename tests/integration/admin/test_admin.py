@@ -95,9 +95,16 @@ async def test_the_overview_counts_what_is_there(client: httpx2.AsyncClient, pla
         await job(database, state)
     await job(database, "done", at=datetime.now(UTC) - timedelta(days=2))
 
+    drained = await world.enrol(owner, facts(hostname="drained"))
+    async with database.transaction() as session:
+        await session.execute(
+            text("UPDATE nodes SET duty = 'maintenance', duty_since = now() WHERE id = :id"),
+            {"id": drained.node_id},
+        )
+
     overview = await read(client, "/overview", headers)
-    assert overview["nodes"] == {"online": 1, "offline": 1}
-    assert (overview["gpus_in_use"], overview["gpus_total"]) == (0, 3)
+    assert overview["nodes"] == {"online": 1, "offline": 1, "maintenance": 1}
+    assert (overview["gpus_in_use"], overview["gpus_total"]) == (0, 4)
     assert overview["jobs_open"] == {"running": 2, "queued": 1}
     assert overview["jobs_ended_24h"] == {"done": 1, "failed": 1}
     assert "test" in [process["name"] for process in overview["processes"]]
@@ -140,6 +147,7 @@ async def test_people_and_nodes_are_paged(client: httpx2.AsyncClient, platform: 
     listed = (await read(client, "/nodes", headers))["items"]
     assert [node["id"] for node in listed] == [enrolled[2], enrolled[1]]
     assert listed[0]["owner_email"] == f"{owner}@example.org"
+    assert (listed[0]["liveness"], listed[0]["state"]) == ("online", "online")
     assert (listed[0]["gpus"], listed[0]["gpu_models"]) == (1, ["RTX_4090"])
     [person] = (await read(client, "/users?email=ROOT@example.com", headers))["items"]
     assert person["roles"] == ["renter", "admin"]

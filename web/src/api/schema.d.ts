@@ -1348,6 +1348,11 @@ export interface components {
             reliability: number;
             /** Simulated */
             simulated: boolean;
+            /**
+             * State
+             * @description liveness and duty in one word, as on the owner's page
+             */
+            state: string;
             /** Status */
             status: string;
         };
@@ -1381,7 +1386,7 @@ export interface components {
             };
             /**
              * Nodes
-             * @description verified nodes by liveness, and `pending`
+             * @description verified nodes by state, and `pending`
              */
             nodes: {
                 [key: string]: number;

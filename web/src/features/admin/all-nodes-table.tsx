@@ -13,7 +13,7 @@ import { formatPercent, plural } from "@/lib/units";
 import { allNodesQuery, type ListedNode } from "./api";
 
 /** Every standing node of the market. `badge` shows a liveness as the owners' own page does. */
-export function AllNodesTable({ badge }: { badge: (liveness: string) => ReactNode }) {
+export function AllNodesTable({ badge }: { badge: (state: string) => ReactNode }) {
   const nodes = useInfiniteQuery(allNodesQuery);
   const items = nodes.data?.pages.flatMap((page) => page.items) ?? [];
   return (
@@ -63,7 +63,7 @@ export function AllNodesTable({ badge }: { badge: (liveness: string) => ReactNod
                           pending
                         </Badge>
                       ) : (
-                        badge(node.liveness)
+                        badge(node.state)
                       )}
                       {node.findings.length > 0 ? (
                         <span className="mt-1 block max-w-56 text-xs text-ink-3">
@@ -110,13 +110,7 @@ function LastHeard({ node }: { node: ListedNode }) {
   return node.last_seen_at ? <Ago at={node.last_seen_at} /> : "never";
 }
 
-function NodeCards({
-  nodes,
-  badge,
-}: {
-  nodes: readonly ListedNode[];
-  badge: (liveness: string) => ReactNode;
-}) {
+function NodeCards({ nodes, badge }: { nodes: readonly ListedNode[]; badge: (state: string) => ReactNode }) {
   return (
     <ul className="divide-y divide-line md:hidden" aria-label="Nodes of all owners">
       {nodes.map((node) => (
@@ -125,7 +119,7 @@ function NodeCards({
             <span className="flex min-w-0 items-center gap-2 font-medium">
               <span className="truncate">{node.name}</span> {node.simulated ? <SimulatedBadge /> : null}
             </span>
-            {badge(node.status === "pending" ? "pending" : node.liveness)}
+            {badge(node.status === "pending" ? "pending" : node.state)}
           </div>
           <p className="truncate text-xs text-ink-2">{node.owner_email}</p>
           <p className="figures flex flex-wrap gap-x-3 text-xs text-ink-3">

@@ -9,7 +9,10 @@ const NODE_TONES: Record<string, Tone> = {
   online: "good",
   suspect: "warn",
   lost: "bad",
+  quarantined: "bad",
+  draining: "warn",
   pending: "accent",
+  maintenance: "outline",
   offline: "neutral",
 };
 const JOB_TONES: Record<string, Tone> = {

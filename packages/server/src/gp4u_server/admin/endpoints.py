@@ -103,6 +103,7 @@ def _node_out(view: ListedNode) -> AdminNodeOut:
         status=view.status,
         findings=list(view.findings),
         liveness=view.liveness,
+        state=view.state,
         simulated=view.simulated,
         gpu_models=list(view.gpu_models),
         gpus=view.gpus,

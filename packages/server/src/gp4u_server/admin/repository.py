@@ -3,6 +3,7 @@
 Ids begin with their instant (kit.ids), so "since" is a range of the primary key and needs no index of its own.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -20,6 +21,8 @@ from gp4u_server.admin.types import (
     ProcessView,
 )
 from gp4u_server.kit.ids import earliest_id
+from gp4u_server.nodes.duty import shown_state
+from gp4u_server.nodes.types import Duty, Liveness, NodeStatus
 
 _PAGE_OF_NODES = """
     SELECT n.*, u.email AS owner_email, d.models, d.gpus, d.used,
@@ -36,12 +39,17 @@ BOOKS_LOCK = "admin: the books are being verified"
 
 
 async def nodes_by_state(session: AsyncSession) -> dict[str, int]:
-    """Standing nodes: verified ones by liveness, the others as `pending`."""
-    return await _counts(
-        session,
-        "SELECT CASE WHEN status = 'verified' THEN liveness ELSE status END AS state, count(*) AS n"
-        " FROM nodes WHERE status <> 'removed' GROUP BY 1",
+    """Standing nodes: verified ones by liveness and duty in one word, the others as `pending`."""
+    found = await session.execute(
+        text(
+            "SELECT status, liveness, duty, count(*) AS n FROM nodes WHERE status <> 'removed' GROUP BY 1, 2, 3"
+        )
     )
+    counted: Counter[str] = Counter()
+    for row in found:
+        verified = row.status == NodeStatus.VERIFIED
+        counted[shown_state(Liveness(row.liveness), Duty(row.duty)) if verified else row.status] += row.n
+    return dict(counted)
 
 
 async def devices_in_use(session: AsyncSession) -> tuple[int, int]:
@@ -172,6 +180,7 @@ async def nodes(session: AsyncSession, *, before_id: str | None, limit: int) -> 
             status=row.status,
             findings=tuple(row.findings),
             liveness=row.liveness,
+            state=shown_state(Liveness(row.liveness), Duty(row.duty)),
             simulated=row.simulated,
             gpu_models=tuple(row.models),
             gpus=row.gpus,

@@ -27,7 +27,7 @@ class BacklogOut(Strict):
 
 class AdminOverviewOut(Strict):
     at: datetime
-    nodes: dict[str, int] = Field(description="verified nodes by liveness, and `pending`")
+    nodes: dict[str, int] = Field(description="verified nodes by state, and `pending`")
     gpus_in_use: int
     gpus_total: int
     jobs_open: dict[str, int] = Field(description="by state")
@@ -78,6 +78,7 @@ class AdminNodeOut(Strict):
     status: str
     findings: list[str] = Field(description="why a pending node is not verified yet")
     liveness: str
+    state: str = Field(description="liveness and duty in one word, as on the owner's page")
     simulated: bool
     gpu_models: list[str]
     gpus: int

@@ -81,6 +81,7 @@ class ListedNode:
     status: str
     findings: tuple[str, ...]
     liveness: str
+    state: str
     simulated: bool
     gpu_models: tuple[str, ...]
     gpus: int
