@@ -56,6 +56,9 @@ TABLE: dict[str, Mapping[str, int]] = {
     "stream_job": OF_RENTER,
     "list_decisions": OF_RENTER,
     "list_checkpoints": OF_RENTER,
+    "read_checkpoint": OF_RENTER,
+    "pin_checkpoint": ONLY_RENTER,
+    "unpin_checkpoint": ONLY_RENTER,
     "download_checkpoint": ONLY_RENTER,  # its answer holds the key of the data
     "create_upload": SIGNED_IN,
     "read_wallet": SIGNED_IN,

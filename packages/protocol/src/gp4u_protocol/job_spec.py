@@ -134,7 +134,9 @@ class JobSpec(Strict):
         default=None, description="the folder sent with the job (see POST /uploads)"
     )
     start_from: str | None = Field(
-        default=None, max_length=64, description="a checkpoint of another job of yours to begin with"
+        default=None,
+        pattern=r"^[A-Za-z0-9_]{1,64}$",
+        description="a checkpoint of another job of yours to begin with",
     )
     resources: Resources = Field(default_factory=Resources)
     checkpoint: CheckpointRule = Field(default_factory=CheckpointRule)
