@@ -1,7 +1,10 @@
 """Collection beside slow uploaders, paused collectors, failovers and crashes, on a real database and a real store."""
 
+import asyncio
+import json
 import os
 import random
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -11,6 +14,7 @@ from typing import Any
 import pytest
 from blake3 import blake3
 from gp4u_protocol.job_spec import KeepRule as JobKeepRule
+from gp4u_server.accounts.tokens import write_signing_key
 from gp4u_server.catalyst.checkpoints import collection_rows
 from gp4u_server.catalyst.checkpoints.collection import CheckpointCollection, Collected, CollectionTerms
 from gp4u_server.catalyst.checkpoints.control import CollectionLoop, DeletionLoop, FolderLoop
@@ -374,6 +378,29 @@ async def test_the_command_says_what_would_go_and_changes_nothing(world: World) 
     done = await collect_now(world.database, collection)
     assert (done.packs_due, done.objects_removed, done.objects_deleted) == (3, 6, 6)
     assert stored(world, job_id) == await named(world, job_id)
+
+
+async def test_the_command_runs_on_the_servers_that_the_environment_names(
+    world: World, database_url: str, valkey_url: str, tmp_path: Path
+) -> None:
+    node = await uploader(world)
+    for _ in range(3):
+        await node.save()
+    secrets = tmp_path / "secrets"
+    write_signing_key(secrets)
+    (secrets / "master.key").write_bytes(bytes(32))
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", "from gp4u.cli import main; main()", "admin", "collect", "--dry-run", "--json",
+        env={
+            **os.environ, "DATABASE_URL": database_url, "REDIS_URL": valkey_url, "GP4U_SECRETS_DIR": str(secrets),
+            "GP4U_OBJECT_STORE_DIR": str(world.store.root), "GP4U_CHECKPOINT_KEEP_LAST": "1",
+            "GP4U_CHECKPOINT_KEEP_HOURLY": "0",
+        },
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    output, _ = await process.communicate()
+    told = json.loads(output)
+    assert (process.returncode, told["dry_run"], told["jobs_seen"], told["checkpoints"]) == (0, True, 1, 2)
 
 
 @dataclass
