@@ -93,8 +93,8 @@ def test_gpus_are_asked_for_by_their_cdi_names(tmp_path: Path) -> None:
     ]
 
 
-def test_a_process_that_is_not_isolated_is_found_lacking_in_everything() -> None:
-    lacking = hardening.shortcomings(os.getpid(), 12345, LIMITS, JobCgroups())
+def test_a_process_that_is_not_isolated_is_found_lacking_in_everything(tmp_path: Path) -> None:
+    lacking = hardening.shortcomings(os.getpid(), 12345, workload(tmp_path), JobCgroups(), os.getpid())
     for word in ("seccomp", "privileges", "user", "mnt", "pid", "net", "ipc", "uts", "memory", "pids", "cpu"):
         assert any(word in sentence for sentence in lacking), word
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from gp4u_agent.runtime import cgroups, processes, seccomp, seccomp_profile, trees
 from gp4u_agent.runtime.cgroups import JobCgroups
 from gp4u_agent.runtime.containers import hardening
-from gp4u_agent.runtime.containers.engine import Engine, EngineUnavailable, connect
+from gp4u_agent.runtime.containers.engine import Engine, EngineUnavailable, connect, process_of
 from gp4u_agent.runtime.containers.images import inspect
 from gp4u_agent.runtime.containers.leftovers import container_name, end_container
 from gp4u_agent.runtime.environment import job_environment
@@ -153,7 +153,7 @@ class Containers:
         if first is None or first.state in "ZX":
             raise StartRefused(f"the container ended at once: {self._said(client)}")
         self._groups = cgroups.of_process(self._pid)
-        lacking = hardening.shortcomings(self._pid, uid, workload.limits, self._groups)
+        lacking = hardening.shortcomings(self._pid, uid, workload, self._groups, process_of(engine.url))
         if "freeze" not in self._groups.purposes:
             lacking.append("it cannot be frozen")
         if lacking:

@@ -2,9 +2,10 @@
 
 import contextlib
 import os
+import socket
 import stat
+import struct
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -93,6 +94,10 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(parts)
 
 
-def own_socket(url: str) -> Path:
-    """The engine's socket, which must never be seen inside a container."""
-    return Path(url.removeprefix("unix://"))
+def process_of(url: str) -> int:
+    """The process that listens at the engine's socket. Raises OSError."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.connect(url.removeprefix("unix://"))
+        said = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    pid: int = struct.unpack("3i", said)[0]
+    return pid

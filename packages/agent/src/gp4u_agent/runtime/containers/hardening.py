@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from gp4u_agent.runtime.cgroups import CPU_PERIOD_US, JobCgroups
-from gp4u_agent.runtime.port import Limits, Workload
+from gp4u_agent.runtime.port import Workload
 
 JOB, CONTROL, INSIDE, OUTPUT = "/job", "/run/gp4u", "/gp4u", "/run/gp4u-output"
 SYSTEM_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
@@ -82,8 +82,12 @@ def host_config(
     return config
 
 
-def shortcomings(pid: int, uid: int, limits: Limits, groups: JobCgroups) -> list[str]:
-    """What the container's first process lacks of the isolation that was asked for. Empty: everything was proven."""
+def shortcomings(pid: int, uid: int, workload: Workload, groups: JobCgroups, engine_pid: int) -> list[str]:
+    """What the container's first process lacks of the isolation that was asked for. Empty: everything was proven.
+
+    `engine_pid`: the engine's own process, whose namespaces need not be ours.
+    """
+    limits = workload.limits
     found = []
     status = _fields(Path(f"/proc/{pid}/status").read_text(), ":")
     for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
@@ -96,8 +100,14 @@ def shortcomings(pid: int, uid: int, limits: Limits, groups: JobCgroups) -> list
     if status.get("Uid", "0").split() != [str(uid)] * 4:
         found.append(f"it runs as user {status.get('Uid')}")
     for namespace in NAMESPACES:
-        if os.readlink(f"/proc/{pid}/ns/{namespace}") == os.readlink(f"/proc/self/ns/{namespace}"):
+        its = os.readlink(f"/proc/{pid}/ns/{namespace}")
+        if its in {os.readlink(f"/proc/{other}/ns/{namespace}") for other in ("self", engine_pid)}:
             found.append(f"it shares the machine's {namespace} namespace")
+    interfaces = [
+        line.partition(":")[0].strip() for line in Path(f"/proc/{pid}/net/dev").read_text().splitlines()[2:]
+    ]
+    if not workload.network and interfaces != ["lo"]:
+        found.append(f"it has a network ({', '.join(interfaces)})")
     root = [line.split() for line in Path(f"/proc/{pid}/mountinfo").read_text().splitlines()]
     if not any(fields[4] == "/" and "ro" in fields[5].split(",") for fields in root):
         found.append("its root is writable")
