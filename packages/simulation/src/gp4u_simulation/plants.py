@@ -117,7 +117,11 @@ def pushed_start() -> list[Patch]:
     return [(Node, "_claim", push)]
 
 
-@_plant("an answer of an earlier session renews", faults=("slow", "slow", "slow", "flap", "cut_up"))
+@_plant(
+    "an answer of an earlier session renews",
+    faults=("slow", "slow", "slow", "flap", "cut_up"),
+    hole="it must arrive while the same number waits in a session just begun, whose own beat is then lost",
+)
 def stale_ack_accepted() -> list[Patch]:
     acked = LeaseHolder.heartbeat_acked
 
@@ -282,6 +286,7 @@ def session_number_ignored() -> list[Patch]:
     "a late handshake supersedes the session that came after it",
     faults=("cut_gateway_off", "cut_gateway_off", "cut_all", "slow", "cut"),
     glue=True,
+    hole="it needs an outage of one gateway's database between a handshake given up and the next session",
 )
 def slow_handshake() -> list[Patch]:
     return [(sim_database, "CONNECT_S_MAX", 10.0)]
