@@ -20,8 +20,8 @@ from gp4u_server.bookings.handlers import BookingHandlers
 from gp4u_server.bookings.service import BookingService
 from gp4u_server.catalyst.checkpoints.choosing import CheckpointChoices
 from gp4u_server.catalyst.checkpoints.service import CheckpointService
-from gp4u_server.catalyst.jobs.data_keys import DataKeys
 from gp4u_server.catalyst.failover.control import AskedStopsLoop, PlacingLoop
+from gp4u_server.catalyst.jobs.data_keys import DataKeys
 from gp4u_server.catalyst.jobs.service import JobService
 from gp4u_server.catalyst.jobs.views import JobView, PlacementView
 from gp4u_server.catalyst.routing.service import Router
