@@ -10,12 +10,15 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
-from tests.browser.pages import Site
+from tests.browser.pages import PAGE_TIMEOUT_MS, Site
 from tests.stack.marketplace import Marketplace
 
 FAILURES = Path(os.environ.get("GP4U_BROWSER_FAILURES", "/tmp/gp4u-browser-failures"))
+# Longer than a loaded machine takes; what is there is found at once all the same.
+expect.set_options(timeout=PAGE_TIMEOUT_MS)
+
 CHROMIUM = os.environ.get("GP4U_CHROMIUM") or shutil.which("chromium")
 
 
@@ -61,7 +64,7 @@ async def browser() -> AsyncIterator[Browser]:
 async def context(browser: Browser, base_url: str) -> AsyncIterator[BrowserContext]:
     """A fresh visitor: no cookies, no storage."""
     visitor = await browser.new_context(base_url=base_url, viewport={"width": 1280, "height": 900})
-    visitor.set_default_timeout(20_000)
+    visitor.set_default_timeout(PAGE_TIMEOUT_MS)
     yield visitor
     await visitor.close()
 

@@ -26,15 +26,16 @@ async def _sign_up(site: Site, use: str = "Rent GPUs") -> str:
 
 
 async def test_search_lives_in_the_address(site: Site) -> None:
-    await site.slow_down(6)
     await site.open("/search")
     search = SearchRoom(site)
     await expect(search.offers.first).to_be_visible()
+    await site.slow_down(6)
     others = search.offers.filter(has_not_text="RTX 3090")
     await expect(others.first).to_be_visible()
     await search.filters.get_by_label("RTX 3090").check()
     await expect(site.page).to_have_url(re.compile("gpu_model=RTX_3090"))
     await expect(others).to_have_count(0)
+    await site.slow_down(1)
     await site.page.reload()
     await expect(search.filters.get_by_label("RTX 3090")).to_be_checked()
     await site.page.go_back()
@@ -45,11 +46,11 @@ async def test_search_lives_in_the_address(site: Site) -> None:
 
 async def test_controls_answer_at_once_and_quick_clicks_lose_none(site: Site) -> None:
     """Clicks in one turn of the event loop: no navigation can be done between two of them."""
-    await site.slow_down(6)
     await site.open("/search")
     search = SearchRoom(site)
     models = search.filters.get_by_role("group", name="GPU model").get_by_role("checkbox")
     await expect(models.nth(2)).to_be_visible()
+    await site.slow_down(6)
     shown: list[bool] = await search.filters.evaluate(
         """async (filters) => {
           const boxes = [...filters.querySelectorAll("fieldset:first-child input[type=checkbox]")].slice(0, 3);

@@ -51,7 +51,7 @@ export function SearchPage() {
   const facets = pages[0]?.facets ?? {};
   const filters = filterCount(state);
   const regions = facets.region?.map(({ value }) => value) ?? [];
-  const sidebar = <Facets state={state} facets={facets} onChange={change} />;
+  const sidebar = <Facets pending={search.isPending} state={state} facets={facets} onChange={change} />;
   const sortInLine = /(^|\s)sort:/.test(state.q);
 
   return (

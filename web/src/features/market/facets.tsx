@@ -1,18 +1,22 @@
 import { type ReactNode, useEffect, useState } from "react";
 import type { Schemas } from "@/api/client";
 import { Field, Input, Select } from "@/components/ui/field";
+import { Skeleton } from "@/components/ui/states";
 import { moneyInput, parseMoney } from "@/lib/money";
 import { type SearchState, toggled } from "./search-state";
 
 interface FacetsProps {
+  /** Nothing is known yet: the shape of what will come stands in its place. */
+  pending: boolean;
   state: SearchState;
   facets: Record<string, Schemas["FacetValueOut"][]>;
   onChange: (patch: Partial<SearchState>) => void;
 }
 
-export function Facets({ state, facets, onChange }: FacetsProps) {
+export function Facets({ pending, state, facets, onChange }: FacetsProps) {
   return (
     <div className="grid gap-6">
+      {pending ? <FacetsToCome /> : null}
       <FacetGroup
         title="GPU model"
         values={facets.gpu_model ?? []}
@@ -70,6 +74,17 @@ export function Facets({ state, facets, onChange }: FacetsProps) {
       </div>
     </div>
   );
+}
+
+function FacetsToCome() {
+  return [5, 4, 2].map((rows, group) => (
+    <div key={group} aria-hidden className="grid gap-2.5">
+      <Skeleton className="w-24" />
+      {Array.from({ length: rows }, (_, row) => (
+        <Skeleton key={row} className="h-[1.1rem]" />
+      ))}
+    </div>
+  ));
 }
 
 interface FacetGroupProps {
