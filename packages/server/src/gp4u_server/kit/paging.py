@@ -40,7 +40,9 @@ def encode_cursor(*sort_key: str | int) -> str:
 def decode_cursor(cursor: str, *types: type[str] | type[int]) -> list[str | int]:
     """The sort key inside `cursor`. Raises InvalidCursor unless its members have exactly `types`."""
     try:
-        if len(cursor) > CURSOR_CHARS_MAX:  # before it is parsed: what is nested deeply enough breaks the parser
+        if (
+            len(cursor) > CURSOR_CHARS_MAX
+        ):  # before it is parsed: what is nested deeply enough breaks the parser
             raise ValueError("too long")
         raw = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
         key = json.loads(raw)
