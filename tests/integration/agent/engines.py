@@ -36,8 +36,8 @@ def started(kind: str) -> Iterator[str]:
     (folder / "containers.conf").write_text('[network]\nnetwork_backend = "netavark"\n')
     with open(folder / "log", "wb") as log:
         process = subprocess.Popen(
-            # Its firewall rules must not reach the machine's own network.
-            ["unshare", "--net", *command],
+            # Its firewall rules must not reach the machine's own network; it ends with us, however we end.
+            ["setpriv", "--pdeathsig", "KILL", "unshare", "--net", *command],
             stdout=log,
             stderr=log,
             env={**os.environ, "CONTAINERS_CONF": str(folder / "containers.conf")},
