@@ -62,6 +62,28 @@ class Settings(BaseSettings):
     operator_share_percent: int = Field(
         default=85, ge=0, le=100, description="to an owner with the role operator"
     )
+    checkpoint_keep_last: int = Field(
+        default=5,
+        ge=1,
+        le=1000,
+        description="newest checkpoints that a job keeps, unless its own rule says otherwise",
+    )
+    checkpoint_keep_hourly: int = Field(
+        default=24, ge=0, le=1000, description="and the newest of each of this many hours that have one"
+    )
+    checkpoint_keep_ended_days: int = Field(
+        default=30,
+        ge=1,
+        description="how long an ended job keeps its checkpoints and folder; pinned ones stay",
+    )
+    checkpoint_collect_every_s: int = Field(
+        default=300, ge=1, description="how often a job's checkpoints are looked through"
+    )
+    checkpoint_collect_grace_s: int = Field(
+        default=86_400,
+        ge=3_600,
+        description="how long nothing may have needed an object before it is deleted; longer than any signed address",
+    )
     billing_period_s: int = Field(default=60, ge=1, description="how often running time is posted")
     currency: str = Field(default="USD", description="the one currency of this marketplace")
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR")
