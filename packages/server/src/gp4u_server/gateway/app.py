@@ -22,7 +22,9 @@ from gp4u_server.kit.ids import new_id
 
 log = structlog.get_logger(__name__)
 
-HANDSHAKE_S_MAX = 10.0
+HANDSHAKE_S_MAX = 4.0
+"""Below the 5 s after which an agent gives a handshake up and begins a session elsewhere (`HANDSHAKE_TIMEOUT_S` in
+gp4u_agent.connection): a session written later than that would supersede the living one. docs/design/leases.md."""
 STOP_S_MAX = 3.0
 GOODBYE_CODE = 1000
 
