@@ -120,12 +120,18 @@ class Marketplace:
         try:
             yield
         finally:
-            for name, node in self.demo_nodes().items():
+            nodes, player = self.demo_nodes(), self.client("admin").api
+            for name, node in nodes.items():
                 if node["link"] != "up":
-                    self.demo(f"/nodes/{name}/link", {"mode": "up"})
-                if not node["agent_running"]:
-                    self.demo(f"/nodes/{name}/revive")
-            self.wait_for_offers()
+                    player.post(f"/demo/nodes/{name}/link", {"mode": "up"})
+
+            def whole() -> bool:
+                offered = {offer["node_name"] for offer in player.pages("/offers")}
+                for name in nodes.keys() - offered:  # dead, or quarantined for dying too often
+                    player.post(f"/demo/nodes/{name}/revive")
+                return nodes.keys() <= offered
+
+            eventually(whole, within_s=90, what="every demo node can be booked")
 
     def wait_for_offers(self, count: int = 6) -> None:
         """Return when the whole fleet can be booked."""

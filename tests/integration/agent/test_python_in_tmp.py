@@ -14,9 +14,9 @@ from tests.integration.agent.conftest import NAMESPACES_WORK, PROBE
 ROOT = Path(__file__).resolve().parents[3]
 _JOB = (
     "from gp4u_agent.runtime.sandbox import Sandbox\n"
-    "from tests.integration.agent.test_sandbox import output, running\n"
+    "from tests.integration.agent.runtimes import output, running\n"
     "command = 'python -c \"import sys; print(sys.prefix)\" && touch /tmp/mine && ls /tmp'\n"
-    "with running(Sandbox(), command) as (_, _, fd): print(output(fd))\n"
+    "with running(Sandbox(), command) as (runtime, _, fd): print(output(runtime, fd))\n"
 )
 
 

@@ -104,7 +104,7 @@ def _other_version(cluster: Path) -> None:
     ("damage", "message"),
     [
         (_lose_control_file, "pg_control"),
-        (_lose_tables, "FATAL"),
+        (_lose_tables, "is damaged"),
         (_lose_version, "is damaged"),
         (_other_version, "was made by PostgreSQL 17"),
     ],

@@ -32,13 +32,16 @@ async def list_demo_nodes(user: CurrentUser, control: Control) -> list[DemoNodeO
 
 @router.post("/nodes/{name}/kill")
 async def kill_node(user: CurrentUser, control: Control, name: str, stay_dead: bool = False) -> DemoNodeOut:
-    """kill -9 of the node's agent, its shims and its jobs. It is started again half a minute later."""
+    """kill -9 of the node's agent, its shims and its jobs. It is started again half a minute later.
+
+    A node that is lost three times within an hour is quarantined, in the demo as anywhere: `revive` ends that.
+    """
     return _out(await control.ask("kill", name=name, stay_dead=stay_dead))
 
 
 @router.post("/nodes/{name}/revive")
 async def revive_node(user: CurrentUser, control: Control, name: str) -> DemoNodeOut:
-    """Start a killed node's agent now."""
+    """Start a killed node's agent now, and end the quarantine of a node that was killed too often."""
     return _out(await control.ask("revive", name=name))
 
 

@@ -125,13 +125,20 @@ class Fleet:
         log.warning("%s is enrolled but not online", agent.node.name)
 
     async def _ask(self, email: str, what: str, *arguments: Any) -> Any:
-        calls: dict[str, Callable[..., Any]] = {"enrol": self._enrol, "list": self._list, "look": self._look}
+        calls: dict[str, Callable[..., Any]] = {
+            "enrol": self._enrol,
+            "list": self._list,
+            "look": self._look,
+            "welcome": self._welcome,
+        }
         call = calls[what]
         for attempt in range(TRIES_MAX):
             try:
                 return await asyncio.to_thread(call, email, *arguments)
             except ApiError as error:
-                # The api may be starting again, or a node not yet verified.
+                # The api may be starting again, or a node not yet verified, or the token of an hour ago have run out.
+                if error.status == 401:
+                    self._tokens.pop(email, None)
                 if attempt == TRIES_MAX - 1:
                     raise
                 log.info("%s for %s: %s; again", what, email, error.detail)
@@ -163,6 +170,12 @@ class Fleet:
     def _look(self, email: str, node: DemoNode, node_id: str) -> Any:
         with self._client(email) as api:
             return api.get(f"/nodes/{node_id}")
+
+    def _welcome(self, email: str, node_id: str) -> None:
+        """End a quarantine, as an owner does who has found out why his node was lost so often."""
+        with self._client(email) as api:
+            if api.get(f"/nodes/{node_id}")["duty"] == "quarantined":
+                api.post(f"/nodes/{node_id}/undrain")
 
     def _fill_wallet(self, email: str) -> None:
         try:
@@ -204,6 +217,7 @@ class Fleet:
             await agent.kill(stay_dead=bool(request.get("stay_dead")))
         elif do == "revive":
             agent.revive()
+            await self._ask(agent.node.owner, "welcome", agent.node_id)
         elif do == "link":
             if request["mode"] not in list(Mode):
                 return {"code": "bad_link_mode", "detail": f"A link is one of: {', '.join(Mode)}."}

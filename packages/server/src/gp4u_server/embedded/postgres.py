@@ -35,6 +35,8 @@ from gp4u_server.embedded.program import (
 
 MAJOR_VERSION = "18"
 SYSTEM_FOLDER = Path("/var/lib/gp4u")
+# What a server says that runs and yet can open no database: waiting for it would be in vain.
+_SIGNS_OF_DAMAGE = ("is not a valid data directory", "is missing", 'database "postgres" does not exist')
 START_TIMEOUT_S = 60.0  # crash recovery of a busy cluster takes a while
 _SUPERUSER = "gp4u"
 
@@ -91,11 +93,16 @@ class PreparedPostgres:
         return f"postgresql://{_SUPERUSER}:{self.password}@127.0.0.1:{self.port}/{database}"
 
     def is_ready(self) -> bool:
-        """Whether it answers a query."""
+        """Whether it answers a query. Raises ServerFailed when it never will, as its files are damaged."""
         try:
             with psycopg.connect(self.url("postgres"), connect_timeout=2, autocommit=True) as connection:
                 connection.execute("SELECT 1")
-        except psycopg.Error:
+        except psycopg.Error as error:
+            if any(sign in str(error) for sign in _SIGNS_OF_DAMAGE):
+                raise ServerFailed(
+                    f"The database in {self.cluster.data} is damaged:\n  {error}\n"
+                    "Restore it from a backup, or delete the data folder to start anew."
+                ) from error
             return False
         return True
 
@@ -358,6 +365,16 @@ def _stop_left_over(cluster: Cluster) -> None:
             os.kill(pid, kill_signal)
             while monotonic() < deadline:
                 os.kill(pid, 0)
+                if _is_zombie(pid):
+                    return
                 sleep(0.05)
         except ProcessLookupError:
             return
+
+
+def _is_zombie(pid: int) -> bool:
+    """Whether it has ended and only waits for a parent that may never ask (in a container without an init, for one)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from gp4u_server.embedded.program import Program, last_lines, popen_arguments
+from gp4u_server.embedded.program import Program, ServerFailed, last_lines, popen_arguments
 from gp4u_server.supervisor.errors import UpFailed
 
 BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -65,6 +65,7 @@ class Child:
     _stopping: bool = False
     _task: "asyncio.Task[None] | None" = None
     _process: asyncio.subprocess.Process | None = None
+    _hopeless: ServerFailed | None = None
     _was_ready: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -136,6 +137,8 @@ class Child:
                 return
             lived_s = time.monotonic() - self.started_at
             deaths_in_a_row = 1 if lived_s > HEALTHY_AFTER_S else deaths_in_a_row + 1
+            if not self._was_ready.is_set() and self._hopeless is not None:
+                raise UpFailed(str(self._hopeless))
             if not self._was_ready.is_set() and deaths_in_a_row >= DEATHS_BEFORE_READY_MAX:
                 raise UpFailed(self._story(f"ended with code {code}"))
             self.restarts += 1
@@ -153,8 +156,14 @@ class Child:
         return self._process
 
     async def _wait_until_ready(self) -> None:
-        while not await self.part.ready():  # noqa: ASYNC110 - what we wait for is in another process
-            await asyncio.sleep(READY_POLL_S)
+        try:
+            while not await self.part.ready():  # noqa: ASYNC110 - what we wait for is in another process
+                await asyncio.sleep(READY_POLL_S)
+        except ServerFailed as failure:
+            self._hopeless = failure
+            if self.pid is not None:
+                self._kill_group(self.pid)
+            return
         self._was_ready.set()
         self._become(ChildState.RUNNING)
 
