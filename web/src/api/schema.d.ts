@@ -590,6 +590,8 @@ export interface paths {
         /**
          * Kill Node
          * @description kill -9 of the node's agent, its shims and its jobs. It is started again half a minute later.
+         *
+         *     A node that is lost three times within an hour is quarantined, in the demo as anywhere: `revive` ends that.
          */
         post: operations["kill_node"];
         delete?: never;
@@ -629,7 +631,7 @@ export interface paths {
         put?: never;
         /**
          * Revive Node
-         * @description Start a killed node's agent now.
+         * @description Start a killed node's agent now, and end the quarantine of a node that was killed too often.
          */
         post: operations["revive_node"];
         delete?: never;
