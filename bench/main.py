@@ -275,14 +275,13 @@ def measure_failover(report: Report, marketplace: Marketplace, kills: int, balla
 
     beside, job = start(), start()
     for number in range(kills):
-        placement = job.refresh().data["placement"]
+        saved = job.refresh().data["checkpoints_count"]
         eventually(
-            lambda epoch=placement["epoch"]: (
-                any(e["kind"] == "checkpoint" and e["epoch"] == epoch for e in job.timeline()) or None
-            ),
+            lambda saved=saved: job.refresh().data["checkpoints_count"] > saved,
             within_s=90,
-            what="a checkpoint of this placement",
+            what=f"a checkpoint of this placement\n{story(job)}",
         )
+        placement = job.data["placement"]
         killed = marketplace.demo(f"/nodes/{placement['node_name']}/kill")
         killed_at = datetime.fromisoformat(killed["killed_at"])
         running_at, step_at = first_new_step(job, placement["epoch"])

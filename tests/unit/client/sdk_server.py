@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 OFFERS = 450
+TIMELINE = 1_001
 LOG = "epoch 1\nepoch 2\nepoch 3\n"
 EVENTS = ["queued", "matched", "running", "done"]
 START_S = 10.0
@@ -46,6 +47,7 @@ class Marketplace:
                 Route("/api/v1/jobs", self.submit, methods=["POST"]),
                 Route("/api/v1/bookings", self.book, methods=["POST"]),
                 Route("/api/v1/jobs/{job_id}", self.job),
+                Route("/api/v1/jobs/{job_id}/events", self.timeline),
                 Route("/api/v1/jobs/{job_id}/log", self.log),
                 Route("/api/v1/jobs/{job_id}/stream", self.stream),
             ]
@@ -61,6 +63,11 @@ class Marketplace:
                 "next_cursor": str(last) if last < OFFERS else None,
             }
         )
+
+    async def timeline(self, request: Request) -> Response:
+        after, limit = int(request.query_params["after"]), int(request.query_params["limit"])
+        last = min(after + min(limit, 500), TIMELINE)
+        return JSONResponse([{"id": n, "kind": "checkpoint"} for n in range(after + 1, last + 1)])
 
     async def wallet(self, request: Request) -> Response:
         if request.headers.get("authorization") != f"Bearer {self.access_token}":

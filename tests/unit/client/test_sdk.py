@@ -15,7 +15,7 @@ from gp4u.packing import pack
 from gp4u.submission import send
 from gp4u.wire import EventLines
 
-from tests.unit.client.sdk_server import EVENTS, LOG, OFFERS, Marketplace, serving
+from tests.unit.client.sdk_server import EVENTS, LOG, OFFERS, TIMELINE, Marketplace, serving
 
 
 class AwaitedJob:
@@ -152,6 +152,11 @@ async def test_waiting_ends_with_the_final_state_and_the_log_is_whole(
     assert ended.has_ended
     assert await job.log() == LOG
     assert await job.log(offset=8) == LOG[8:]
+
+
+async def test_a_long_timeline_is_read_to_its_end(gp4u: Any, marketplace: Marketplace) -> None:
+    job = await gp4u.run("python train.py", name="digits")
+    assert [event["id"] for event in await job.timeline()] == list(range(1, TIMELINE + 1))
 
 
 async def test_a_missing_job_is_not_waited_for(gp4u: Any, marketplace: Marketplace) -> None:

@@ -9,7 +9,7 @@ import httpx2
 from gp4u_protocol.job_file import read_job_file
 
 from gp4u.async_api import AsyncApiClient
-from gp4u.following import Update, follow_async
+from gp4u.following import Update, follow_async, read_timeline_async
 from gp4u.handles import JobHandle, JobOptions, credentials_for, spec_of
 from gp4u.submission import submit_async
 
@@ -49,8 +49,7 @@ class AsyncJob(JobHandle):
 
     async def timeline(self) -> list[dict[str, Any]]:
         """Everything that happened to the job so far."""
-        events: list[dict[str, Any]] = await self._api.get(f"/jobs/{self.id}/events")
-        return events
+        return await read_timeline_async(self._api, self.id)
 
     async def decisions(self) -> list[dict[str, Any]]:
         """Why it runs where it runs."""

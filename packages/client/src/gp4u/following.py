@@ -16,6 +16,8 @@ from gp4u.wire import ApiError, ServerEvent
 FINAL_STATES = frozenset({"done", "failed", "stopped"})
 RECONNECT_S = 0.5
 FAILURES_MAX = 60
+TIMELINE_PAGE = 500
+"""Entries that are read at once; the platform gives no more."""
 Kind = Literal["job", "timeline", "log", "metrics"]
 _KINDS = frozenset({"job", "timeline", "log", "metrics"})
 
@@ -100,3 +102,27 @@ async def follow_async(api: AsyncApiClient, job_id: str, *, log_offset: int = 0)
             if at.broken(error):
                 await api.get(f"/jobs/{job_id}")
         await asyncio.sleep(RECONNECT_S)
+
+
+def read_timeline(api: ApiClient, job_id: str) -> list[dict[str, Any]]:
+    """Everything that happened to the job so far, oldest first. Raises ApiError."""
+    events: list[dict[str, Any]] = []
+    while True:
+        page = api.get(f"/jobs/{job_id}/events", **_after(events))
+        events += page
+        if len(page) < TIMELINE_PAGE:
+            return events
+
+
+async def read_timeline_async(api: AsyncApiClient, job_id: str) -> list[dict[str, Any]]:
+    """What `read_timeline` answers."""
+    events: list[dict[str, Any]] = []
+    while True:
+        page = await api.get(f"/jobs/{job_id}/events", **_after(events))
+        events += page
+        if len(page) < TIMELINE_PAGE:
+            return events
+
+
+def _after(events: list[dict[str, Any]]) -> dict[str, int]:
+    return {"after": events[-1]["id"] if events else 0, "limit": TIMELINE_PAGE}

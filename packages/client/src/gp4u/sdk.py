@@ -7,7 +7,7 @@ from typing import Any, Unpack
 from gp4u_protocol.job_file import read_job_file
 
 from gp4u.api import ApiClient
-from gp4u.following import Update, follow
+from gp4u.following import Update, follow, read_timeline
 from gp4u.handles import JobHandle, JobOptions, credentials_for, spec_of
 from gp4u.submission import submit
 
@@ -47,8 +47,7 @@ class Job(JobHandle):
 
     def timeline(self) -> list[dict[str, Any]]:
         """Everything that happened to the job so far."""
-        events: list[dict[str, Any]] = self._api.get(f"/jobs/{self.id}/events")
-        return events
+        return read_timeline(self._api, self.id)
 
     def decisions(self) -> list[dict[str, Any]]:
         """Why it runs where it runs."""

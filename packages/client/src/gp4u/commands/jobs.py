@@ -7,7 +7,7 @@ import click
 from rich.text import Text
 
 from gp4u.api import ApiClient, ApiError
-from gp4u.following import FINAL_STATES, follow
+from gp4u.following import FINAL_STATES, follow, read_timeline
 from gp4u.output import (
     FAILED,
     NOT_FOUND,
@@ -118,7 +118,7 @@ def show(job: str, as_json: bool) -> None:
     """Show JOB (id, name, or `last`) with its timeline."""
     with client() as api:
         found = find_job(api, job)
-        events = api.get(f"/jobs/{found['id']}/events")
+        events = read_timeline(api, found["id"])
         if as_json:
             print_json({**found, "events": events})
             return
