@@ -1,5 +1,6 @@
 """Fixtures that every suite shares: real servers once per session, a fresh migrated database for each test."""
 
+import asyncio
 import os
 import shutil
 import tempfile
@@ -64,14 +65,22 @@ def migrated_template(postgres_server: postgres.RunningPostgres) -> str:
     return _TEMPLATE
 
 
+def _administer(server: postgres.RunningPostgres, statement: str) -> None:
+    with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
+        connection.execute(statement)
+
+
 @pytest.fixture
-def database_url(postgres_server: postgres.RunningPostgres, migrated_template: str) -> Iterator[str]:
+async def database_url(
+    postgres_server: postgres.RunningPostgres, migrated_template: str
+) -> AsyncIterator[str]:
     """Address of a fresh, migrated database of this test's own."""
     name = f"test_{uuid4().hex}"
-    with psycopg.connect(postgres_server.url("postgres"), autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {migrated_template}")
-        yield postgres_server.url(name)
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    _administer(postgres_server, f"CREATE DATABASE {name} TEMPLATE {migrated_template}")
+    yield postgres_server.url(name)
+    # Beside the loop: the server waits for a connection that is half signed in before it drops anything, and only the
+    # loop can bring that to its end.
+    await asyncio.to_thread(_administer, postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 from playwright.async_api import Locator, Page, expect
+from playwright.async_api import TimeoutError as PlaywrightTimeout
 
 PAGE_TIMEOUT_MS = 20_000
 
@@ -40,8 +41,15 @@ class Site:
         await form.get_by_role("button", name="Sign in").click()
 
     async def sign_out(self) -> None:
-        await self.page.get_by_role("button", name="Your account").click()
-        await self.page.get_by_role("menuitem", name="Sign out").click()
+        item = self.page.get_by_role("menuitem", name="Sign out")
+        for _ in range(3):  # a page that finishes loading meanwhile closes the menu
+            if not await item.is_visible():
+                await self.page.get_by_role("button", name="Your account").click()
+            try:
+                await item.click(timeout=5_000)
+                break
+            except PlaywrightTimeout:
+                continue
         await expect(self.page.get_by_role("link", name="Sign in", exact=True)).to_be_visible()
 
 

@@ -63,6 +63,8 @@ _SETTINGS = {
     "log_line_prefix": "%m [%p] %q%a ",
     "log_checkpoints": "off",
     "log_min_duration_statement": "1s",
+    # A client that never finishes signing in holds up whoever needs all servers' attention (dropping a database, say).
+    "authentication_timeout": "10s",
     "log_parameter_max_length": "0",  # parameters carry tokens and addresses of people
     "log_parameter_max_length_on_error": "0",
 }
