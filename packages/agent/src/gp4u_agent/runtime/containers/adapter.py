@@ -22,6 +22,7 @@ from gp4u_agent.runtime.cgroups import JobCgroups
 from gp4u_agent.runtime.containers import hardening
 from gp4u_agent.runtime.containers.engine import Engine, EngineUnavailable, connect, process_of
 from gp4u_agent.runtime.containers.images import inspect
+from gp4u_agent.runtime.containers.killing import kill_processes
 from gp4u_agent.runtime.containers.leftovers import container_name, end_container
 from gp4u_agent.runtime.environment import job_environment
 from gp4u_agent.runtime.mounts import give_to, job_uid
@@ -262,18 +263,10 @@ class Containers:
 
     def kill(self) -> None:
         """See `port.Runtime`. The end of the container's first process is the end of all in it."""
-        deadline = time.monotonic() + _KILL_TIMEOUT_S
-        while self._pidfd >= 0 and time.monotonic() < deadline:
-            self._groups.kill_all()
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-            with contextlib.suppress(OSError, KeyError):
-                self._groups.thaw()  # version 1 delivers the kill only now
-            if self._gone(0.01):
-                break
+        kill_processes(self._pidfd, self._groups, within_s=_KILL_TIMEOUT_S)
 
-    def _gone(self, within_s: float = 0.0) -> bool:
-        return self._pidfd >= 0 and bool(select.select([self._pidfd], [], [], within_s)[0])
+    def _gone(self) -> bool:
+        return self._pidfd >= 0 and bool(select.select([self._pidfd], [], [], 0)[0])
 
     def clean_up(self) -> None:
         """See `port.Runtime`."""

@@ -15,11 +15,11 @@ import select
 import shutil
 import signal
 import sys
-import time
 from pathlib import Path
 
 from gp4u_agent.runtime import cgroups, processes
 from gp4u_agent.runtime.cgroups import JobCgroups
+from gp4u_agent.runtime.containers.killing import kill_processes
 from gp4u_agent.runtime.containers.leftovers import end_container
 
 READ_BYTES = 64 << 10
@@ -76,15 +76,7 @@ class Guard:
 
     def kill(self) -> None:
         """End the processes at once; then have the engine forget the container."""
-        deadline = time.monotonic() + KILL_TIMEOUT_S
-        while self._pidfd >= 0 and time.monotonic() < deadline:
-            self._groups.kill_all()
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-            with contextlib.suppress(OSError, KeyError):
-                self._groups.thaw()  # version 1 delivers the kill only now
-            if select.select([self._pidfd], [], [], 0.01)[0]:
-                break
+        kill_processes(self._pidfd, self._groups, within_s=KILL_TIMEOUT_S)
         end_container(self._name, within_s=END_TIMEOUT_S)
 
 
