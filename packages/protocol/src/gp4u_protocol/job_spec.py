@@ -7,7 +7,7 @@ Human spellings (`">=24"`, `5s`, `0.80` dollars) belong to the job *file* and ar
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 JobName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$")]
 ImageName = Annotated[
@@ -36,6 +36,7 @@ class Protection(StrEnum):
 
     NONE = "none"  # the job ends as failed, reason node_lost
     CATALYST = "catalyst"  # it goes on elsewhere from its last committed checkpoint
+    HOT = "hot"  # the same, and a second node keeps that checkpoint and its start at hand, for a small rate
 
 
 class OnNodeLoss(StrEnum):
@@ -146,6 +147,12 @@ class JobSpec(Strict):
     duration_s_max: int = Field(
         default=86_400, ge=60, le=2_592_000, description="the job is stopped after this long"
     )
+
+    @model_validator(mode="after")
+    def _hot_moves(self) -> "JobSpec":
+        if self.protection is Protection.HOT and self.failover.on_node_loss is not OnNodeLoss.MOVE:
+            raise ValueError("protection hot stands by for a move: it needs failover.on_node_loss move")
+        return self
 
     @property
     def runtime(self) -> str:

@@ -12,6 +12,7 @@
       | <-------------- HeartbeatAck |   which leases this very heartbeat renewed
       | -- Report -----------------> |   a placement changed its actual state
       | -- LogChunk ---------------> |   output of a job
+      | -- StandbyReport ----------> |   how far the preparations for a job of another node are
       | <---------------- ReportAck / LogAck
 
 Lost messages do no harm: Desired and Heartbeat carry whole states, Reports and LogChunks are re-sent until
@@ -205,7 +206,53 @@ class PlacementSpec(Message):
     stop_grace_s: int = 30
 
 
+class StandbySpec(Message):
+    """What a node keeps at hand for a job that runs elsewhere: its newest checkpoint, still sealed, and its start prepared.
+
+    The node is not given the job's data key: what it keeps is ciphertext until it is granted a placement of the job.
+    """
+
+    standby_id: str
+    job_id: str
+    checkpoint: RestorePoint | None = Field(
+        default=None,
+        description="to hold: GET /api/v1/agent/standbys/{standby_id}/download; None: none exists yet",
+    )
+    image: str | None = Field(default=None, description="by digest, to be pulled beforehand")
+    upload_id: str | None = Field(default=None, description="job files, to be fetched beforehand")
+    disk_mb: int = Field(description="what the job's disk may hold; what is kept for it may be twice that")
+    held: RestorePoint | None = Field(
+        default=None,
+        description="what the platform has noted as held here; reported again while it is another",
+    )
+    ready: bool = Field(default=False, description="whether the platform has noted this standby as ready")
+
+
 # --- agent → gateway -------------------------------------------------------------------------------------
+
+
+class AgentLife(Message):
+    """What the agent knows of itself and its machine; after a loss it says who was gone: machine, agent or link.
+
+    Information of the node about itself: it decides nothing alone (see `catalyst.incidents`).
+    """
+
+    boot_id: Annotated[str, Field(max_length=64)] = Field(
+        default="", description="changes with each start of the machine"
+    )
+    booted_s_ago: float | None = Field(default=None, ge=0)
+    run_id: Annotated[str, Field(max_length=64)] = Field(
+        default="", description="changes with each start of the agent"
+    )
+    running_s: float | None = Field(default=None, ge=0, description="since the agent began")
+    last_run: Literal["clean", "crashed", "none", "unknown"] = Field(
+        default="unknown", description="how the run of the agent before this one ended"
+    )
+    stood_still_s: float = Field(
+        default=0.0, ge=0, description="longest pause of the agent itself since its last session began"
+    )
+    runs_kept: int = Field(default=0, ge=0, description="jobs that lived on without it")
+    runs_gone: int = Field(default=0, ge=0, description="jobs that did not")
 
 
 class Hello(Message):
@@ -214,6 +261,7 @@ class Hello(Message):
     agent_version: str
     node_id: str
     facts: NodeFacts
+    life: AgentLife | None = None
 
 
 class Proof(Message):
@@ -226,6 +274,11 @@ class Heartbeat(Message):
 
     type: Literal["heartbeat"] = "heartbeat"
     seq: int
+    acked_seq: int | None = Field(
+        default=None,
+        description="the newest heartbeat of this session whose answer arrived; an agent that says this obeys `ttl_s` "
+        "of answers",
+    )
     health: NodeHealth
     placements: list[PlacementStatus] = []
 
@@ -265,6 +318,20 @@ class LogChunk(Message):
     text: str
 
 
+class StandbyReport(Message):
+    """How far a standby is. Sent while `StandbySpec.held` and `ready` say something else; only to a gateway that named it."""
+
+    type: Literal["standby"] = "standby"
+    standby_id: str
+    held: RestorePoint | None = Field(default=None, description="the checkpoint that lies here completely")
+    ready: bool = Field(
+        default=False, description="checkpoint, job files and image are here: a start needs no download"
+    )
+    bytes_held: int = Field(default=0, ge=0)
+    fetched_bytes: int = Field(default=0, ge=0, description="downloaded for it so far")
+    problem: StorableText | None = Field(default=None, description="why it cannot get ready, for people")
+
+
 # --- gateway → agent -------------------------------------------------------------------------------------
 
 
@@ -278,7 +345,7 @@ class Welcome(Message):
     protocol_version: int
     session_id: str
     heartbeat_interval_s: float
-    lease_ttl_s: float
+    lease_ttl_s: float = Field(description="of answers that carry no `ttl_s` of their own")
     http_token: str = Field(description="bearer token for /api/v1/agent/*, bound to this node")
 
 
@@ -295,6 +362,10 @@ class Desired(Message):
     type: Literal["desired"] = "desired"
     version: int
     placements: list[PlacementSpec]
+    standbys: list[StandbySpec] | None = Field(
+        default=None,
+        description="jobs of other nodes that this one stands by for; what is not listed is let go. None: not said",
+    )
 
 
 class Granted(Message):
@@ -308,6 +379,11 @@ class Granted(Message):
     placement_id: str
     epoch: int
     data_key: str = Field(description="base64, 32 bytes, AES-256-GCM")
+    ttl_s: float | None = Field(
+        default=None,
+        gt=0,
+        description="how long what this answer grants lasts, from the send it answers; None: as `Welcome` said",
+    )
 
 
 class Refused(Message):
@@ -331,6 +407,11 @@ class HeartbeatAck(Message):
     type: Literal["heartbeat_ack"] = "heartbeat_ack"
     seq: int
     renewed: list[LeaseKey] = []
+    ttl_s: float | None = Field(
+        default=None,
+        gt=0,
+        description="how long what this answer grants lasts, from the send it answers; None: as `Welcome` said",
+    )
 
 
 class ReportAck(Message):
@@ -359,7 +440,9 @@ class Rejected(Message):
     retry: bool = True
 
 
-AgentMessage = Annotated[Hello | Proof | Heartbeat | Claim | Report | LogChunk, Field(discriminator="type")]
+AgentMessage = Annotated[
+    Hello | Proof | Heartbeat | Claim | Report | LogChunk | StandbyReport, Field(discriminator="type")
+]
 GatewayMessage = Annotated[
     Challenge | Welcome | Token | Desired | Granted | Refused | HeartbeatAck | ReportAck | LogAck | Rejected,
     Field(discriminator="type"),
