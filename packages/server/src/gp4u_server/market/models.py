@@ -54,6 +54,8 @@ class OfferRow(Base):
     state: Mapped[str]
     listed_at: Mapped[datetime]
     refreshed_at: Mapped[datetime]
+    in_pool: Mapped[bool] = mapped_column(server_default=text("false"))
+    window_starts_at: Mapped[datetime | None]
 
     __table_args__ = (
         CheckConstraint("state IN ('listed', 'paused', 'withdrawn')", name="state_known"),

@@ -47,6 +47,9 @@ class NodeRow(Base):
     drain_deadline_at: Mapped[datetime | None]
     quarantined_until: Mapped[datetime | None]
     quarantines: Mapped[int] = mapped_column(server_default=text("0"))
+    in_pool: Mapped[bool] = mapped_column(server_default=text("false"))
+    maintenance_until: Mapped[datetime | None]
+    """Set while a maintenance window is the cause of the duty: the node is back in service by itself then."""
 
     __table_args__ = (
         CheckConstraint("status IN ('pending', 'verified', 'removed')", name="status_known"),
@@ -67,7 +70,11 @@ class NodeRow(Base):
 
 
 class DeviceRow(Base):
-    """One GPU of a node. `taken_as` names the taking that holds it; NULL means free."""
+    """One GPU of a node. `taken_as` names the taking that holds it; NULL means free.
+
+    `reserved_for`: nobody but this job takes it next. `faulted_at`: it failed or vanished, and is offered to nobody until
+    it is there again and its probation is over.
+    """
 
     __tablename__ = "devices"
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -80,10 +87,18 @@ class DeviceRow(Base):
     present: Mapped[bool] = mapped_column(server_default=text("true"))
     enrolled: Mapped[bool] = mapped_column(server_default=text("true"))
     taken_as: Mapped[str | None]
+    reserved_for: Mapped[str | None]
+    reserved_until: Mapped[datetime | None]
+    faulted_at: Mapped[datetime | None]
+    fault_reason: Mapped[str | None]
+    faults: Mapped[int] = mapped_column(server_default=text("0"))
+    probation_until: Mapped[datetime | None]
 
     __table_args__ = (
         CheckConstraint("vram_mb > 0", name="vram_positive"),
         Index("ix_devices_node", "node_id", "position"),
+        Index("ix_devices_faulted", "node_id", postgresql_where=text("faulted_at IS NOT NULL")),
+        Index("ix_devices_reserved", "reserved_for", postgresql_where=text("reserved_for IS NOT NULL")),
         # One card is in one machine: the same UUID may be enrolled again only after its node was removed.
         Index("uq_devices_uuid", "uuid", unique=True, postgresql_where=text("enrolled")),
     )
@@ -126,3 +141,32 @@ class NodeLossRow(Base):
     ours: Mapped[bool]
 
     __table_args__ = (Index("ix_node_losses_node", "node_id", "at"),)
+
+
+class MaintenanceWindowRow(Base):
+    """A span in which its owner has the node out of service. planned → active → over, or cancelled before or within."""
+
+    __tablename__ = "maintenance_windows"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    node_id: Mapped[str] = mapped_column(ForeignKey("nodes.id", ondelete="RESTRICT"))
+    starts_at: Mapped[datetime]
+    ends_at: Mapped[datetime]
+    reason: Mapped[str | None]
+    state: Mapped[str]
+    created_at: Mapped[datetime]
+
+    __table_args__ = (
+        CheckConstraint("ends_at > starts_at", name="window_ordered"),
+        CheckConstraint("state IN ('planned', 'active', 'over', 'cancelled')", name="state_known"),
+        Index(
+            "ix_maintenance_windows_standing",
+            "node_id",
+            "starts_at",
+            postgresql_where=text("state IN ('planned', 'active')"),
+        ),
+        Index(
+            "ix_maintenance_windows_due",
+            "starts_at",
+            postgresql_where=text("state IN ('planned', 'active')"),
+        ),
+    )

@@ -50,6 +50,11 @@ class Job(Base):
     lost_at: Mapped[datetime | None]
     stop_asked_at: Mapped[datetime | None]  # a bill asked for the stop, which begins in its own transaction
     moves: Mapped[int] = mapped_column(server_default="0")
+    checkpoint_cost_ms: Mapped[int | None]  # how long its checkpoints take, smoothed
+    preemptions: Mapped[int] = mapped_column(server_default="0")  # in a row, see decisions.preemption_pause_s
+    preempted_at: Mapped[datetime | None]
+    held_back_until: Mapped[datetime | None]  # capacity that comes free does not wake it before
+    waiting: Mapped[dict[str, Any] | None]  # why it is not placed, and what would free it
 
     __table_args__ = (
         CheckConstraint("epoch >= 0", name="epoch_grows_from_zero"),
@@ -101,7 +106,11 @@ class Placement(Base):
     log_next_offset: Mapped[int] = mapped_column(server_default="0")
     recovery: Mapped[dict[str, Any] | None]
     checkpoint_interval: Mapped[dict[str, Any] | None]
-    moving_reason: Mapped[str | None]  # stops in order to go on elsewhere, and why
+    moving_reason: Mapped[str | None]  # leaves in order to go on elsewhere, and why
+    notice_reason: Mapped[str | None]
+    notice_at: Mapped[datetime | None]
+    notice_deadline_at: Mapped[datetime | None]
+    stop_due_at: Mapped[datetime | None]  # has notice, and is told to stop then
     settle_at: Mapped[datetime | None]  # lost, and neither GPUs nor money are given back yet: due then
 
     __table_args__ = (
@@ -112,6 +121,7 @@ class Placement(Base):
         Index("ix_placements_node_live", "node_id", postgresql_where=text(_LIVE)),
         Index("ix_placements_booking", "booking_id"),
         Index("ix_placements_unsettled", "settle_at", postgresql_where=text("settle_at IS NOT NULL")),
+        Index("ix_placements_stop_due", "stop_due_at", postgresql_where=text("stop_due_at IS NOT NULL")),
     )
 
 
