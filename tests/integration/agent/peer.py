@@ -80,6 +80,8 @@ class Peer:
     silent: bool = False  # the link is half open: everything is swallowed, nothing answered
     closed: bool = False  # nobody is let in
     reject: Rejected | None = None
+    gateways: list[str] = field(default_factory=list)  # what Welcome names
+    apis: list[str] = field(default_factory=list)
     sessions: int = 0
     _socket: WebSocket | None = None
     last_beat_at: float = 0.0  # CLOCK_BOOTTIME of the last heartbeat that was accepted
@@ -88,6 +90,10 @@ class Peer:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def gateway_url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}{AGENT_SOCKET_PATH}"
 
     @property
     def job_id(self) -> str:
@@ -217,6 +223,8 @@ class Peer:
                 heartbeat_interval_s=self.interval_s,
                 lease_ttl_s=self.ttl_s,
                 http_token="node-token",
+                gateways=self.gateways,
+                apis=self.apis,
             )
         )
         await self.tell_desired()
@@ -287,9 +295,8 @@ class Peer:
             return JSONResponse(document, 401)
         self.token = "used"
         self.public_key = public
-        gateway = f"ws://127.0.0.1:{self.port}{AGENT_SOCKET_PATH}"
         return JSONResponse(
-            {"node_id": "node_1", "name": body["name"] or "node", "gateway_urls": [gateway]}, 201
+            {"node_id": "node_1", "name": body["name"] or "node", "gateway_urls": [self.gateway_url]}, 201
         )
 
     def _refuse_stranger(self, request: Request) -> Response | None:

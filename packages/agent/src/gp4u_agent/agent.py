@@ -6,6 +6,7 @@ import fcntl
 import logging
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from gp4u_protocol.lease_core import LeaseHolder, LeaseId
@@ -31,6 +32,7 @@ from gp4u_protocol.messages import (
 from pydantic import ValidationError
 
 from gp4u_agent import inside
+from gp4u_agent.addresses import Addresses
 from gp4u_agent.connection import Connection
 from gp4u_agent.facts.collect import Sensors
 from gp4u_agent.http import AgentHttp
@@ -64,16 +66,18 @@ class Agent:
         runtime: str | None,
         *,
         containers: bool,
-        gateway_urls: list[str],
-        api_url: str,
+        gateways: Addresses,
+        apis: Addresses,
     ) -> None:
         self._state = state
         self._sensors = sensors
         self._runtime = runtime
         self._containers = containers
-        self._http = AgentHttp(api_url)
+        self._membership = membership
+        self._gateways = gateways
+        self._http = AgentHttp(apis)
         self._holder = LeaseHolder()
-        self._connection = Connection(self, key, membership, gateway_urls)
+        self._connection = Connection(self, key, membership, gateways)
         self._placements: dict[LeaseId, Placement] = {}
         self._desired: list[PlacementSpec] | None = None
         self._session_id = ""
@@ -124,11 +128,24 @@ class Agent:
         self._session_id = welcome.session_id
         self._holder.begin_session(welcome.session_id, welcome.lease_ttl_s)
         self._http.token = welcome.http_token
+        self._learn_addresses(welcome)
         self._desired = None
         self._reports_sent_at = 0.0
         for placement in self._placements.values():
             placement.claim_sent_at = None
         self._wake.set()
+
+    def _learn_addresses(self, welcome: Welcome) -> None:
+        news = self._gateways.told(welcome.gateways), self._http.addresses.told(welcome.apis)
+        if not any(news):
+            return
+        self._membership = replace(
+            self._membership, gateway_urls=self._gateways.learned, api_urls=self._http.addresses.learned
+        )
+        try:
+            self._state.save_membership(self._membership)
+        except OSError as error:  # a full disk takes no job's lease away
+            log.warning("the marketplace's addresses could not be kept: %s", error)
 
     def left(self) -> None:
         """See SessionOwner."""

@@ -13,6 +13,7 @@ import click
 import httpx2
 from gp4u_protocol.messages import AGENT_SOCKET_PATH
 
+from gp4u_agent.addresses import Addresses
 from gp4u_agent.agent import Agent, AlreadyRunning
 from gp4u_agent.connection import SessionRefused
 from gp4u_agent.facts import simulated
@@ -77,6 +78,24 @@ def _unisolated_option(command: Any) -> Any:
     )(command)
 
 
+def _address_options(command: Any) -> Any:
+    gateway = click.option(
+        "--gateway",
+        "gateways",
+        multiple=True,
+        metavar="URL",
+        help="A gateway's address, beside those that the marketplace names; several times for several.",
+    )
+    api = click.option(
+        "--api",
+        "apis",
+        multiple=True,
+        metavar="URL",
+        help="Another address of the marketplace's API, likewise.",
+    )
+    return gateway(api(command))
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 def agent() -> None:
     """Offer this machine's GPUs and run jobs."""
@@ -88,6 +107,7 @@ def agent() -> None:
     "--token", required=True, envvar="GP4U_ENROLMENT_TOKEN", help="One-time token of the marketplace."
 )
 @click.option("--name", help="Name of the node; by default its hostname.")
+@_address_options
 @_state_option
 @_simulate_option
 @_unisolated_option
@@ -96,14 +116,17 @@ def join(
     url: str,
     token: str,
     name: str | None,
+    gateways: tuple[str, ...],
+    apis: tuple[str, ...],
     state: Path,
     simulate: Path | None,
     allow_unisolated: bool,
     as_json: bool,
 ) -> None:
     """Enrol this machine with the marketplace at URL."""
-    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
-        raise AgentError(f"{url!r} is no address of a marketplace: use http://… or https://…", EXIT_USAGE)
+    for each in (url, *apis):
+        _check_address(each, of="marketplace")
+    named_gateways = [_gateway_url(each) for each in gateways]
     folder = _open_state(state)
     if (folder.path / "node.json").exists():
         joined = folder.load_membership()
@@ -129,6 +152,9 @@ def join(
         name=answer["name"],
         api_url=url.rstrip("/"),
         gateway_urls=answer["gateway_urls"],
+        api_urls=answer.get("api_urls", []),
+        named_gateway_urls=named_gateways,
+        named_api_urls=list(apis),
         simulate=str(simulate.resolve()) if simulate else None,
     )
     folder.save_membership(membership)
@@ -143,13 +169,22 @@ def join(
 
 
 @agent.command()
+@_address_options
 @_state_option
 @_simulate_option
 @_unisolated_option
 @click.option(
-    "--url", help="Reach the marketplace at this address instead of the one joined (for example a proxy)."
+    "--url",
+    help="Reach the marketplace at this address and at no other than those named here (for example a proxy).",
 )
-def run(state: Path, simulate: Path | None, allow_unisolated: bool, url: str | None) -> None:
+def run(
+    gateways: tuple[str, ...],
+    apis: tuple[str, ...],
+    state: Path,
+    simulate: Path | None,
+    allow_unisolated: bool,
+    url: str | None,
+) -> None:
     """Connect and run jobs until interrupted. Jobs go on while the agent restarts."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("httpx2").setLevel(logging.WARNING)
@@ -161,8 +196,20 @@ def run(state: Path, simulate: Path | None, allow_unisolated: bool, url: str | N
     key = _key(folder, create=False)
     spec = _simulation(simulate or (Path(membership.simulate) if membership.simulate else None))
     choice = _runtime(allow_unisolated)
-    api_url = (url or membership.api_url).rstrip("/")
-    gateway_urls = [_socket_url(url)] if url else membership.gateway_urls or [_socket_url(membership.api_url)]
+    for each in apis:
+        _check_address(each, of="marketplace")
+    named = [_gateway_url(each) for each in gateways]
+    if url:
+        _check_address(url, of="marketplace")
+        gateway_addresses = Addresses([*named, _socket_url(url)], pinned=True)
+        api_addresses = Addresses([url, *apis], pinned=True)
+    else:
+        named += membership.named_gateway_urls
+        told = membership.gateway_urls or ([] if named else [_socket_url(membership.api_url)])
+        gateway_addresses = Addresses(named, told)
+        api_addresses = Addresses(
+            [membership.api_url, *membership.named_api_urls, *apis], membership.api_urls
+        )
     sensors = Sensors(folder.path, choice.as_facts(), spec, key.public_base64)
     worker = Agent(
         folder,
@@ -171,10 +218,10 @@ def run(state: Path, simulate: Path | None, allow_unisolated: bool, url: str | N
         sensors,
         choice.name,
         containers=choice.containers,
-        gateway_urls=gateway_urls,
-        api_url=api_url,
+        gateways=gateway_addresses,
+        apis=api_addresses,
     )
-    click.echo(f"{membership.name}: connecting to {gateway_urls[0]}", err=True)
+    click.echo(f"{membership.name}: connecting to {', '.join(gateway_addresses.urls)}", err=True)
     try:
         asyncio.run(_until_signalled(worker))
     except SessionRefused as error:
@@ -211,6 +258,7 @@ def status(state: Path, as_json: bool) -> None:
         "node_id": membership.node_id,
         "name": membership.name,
         "marketplace": membership.api_url,
+        "gateways": [*membership.named_gateway_urls, *membership.gateway_urls],
         "running": _agent_runs(folder),
         "placements": placements,
     }
@@ -309,6 +357,20 @@ def _post_join(url: str, body: dict[str, Any]) -> dict[str, Any]:
     refused = response.status_code in (401, 403)
     exit_code = EXIT_REFUSED if refused else EXIT_CONFLICT if response.status_code == 409 else EXIT_FAILED
     raise AgentError(f"{document.get('detail', document['code'])} {advice}".strip(), exit_code)
+
+
+def _check_address(url: str, *, of: str) -> None:
+    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
+        raise AgentError(f"{url!r} is no address of a {of}: use http://… or https://…", EXIT_USAGE)
+
+
+def _gateway_url(url: str) -> str:
+    """A gateway as a person names it: whole, or only its host and port as an http or WebSocket address."""
+    parts = urlsplit(url)
+    if parts.scheme in ("ws", "wss") and parts.netloc:
+        return url if parts.path.strip("/") else f"{parts.scheme}://{parts.netloc}{AGENT_SOCKET_PATH}"
+    _check_address(url, of="gateway")
+    return _socket_url(url)
 
 
 def _socket_url(url: str) -> str:

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable
 from typing import Protocol
 
@@ -23,13 +22,10 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
 from gp4u_agent import __version__
+from gp4u_agent.addresses import Addresses, Attempt
 from gp4u_agent.identity import Membership, NodeKey
 
-OPEN_TIMEOUT_S = 3.0
 HANDSHAKE_TIMEOUT_S = 5.0
-BACKOFF_FIRST_S = 0.1
-BACKOFF_MAX_S = 2.0
-"""A restarted gateway must be found again well within the lease's 5 s, so the pauses stay short."""
 SILENT_BEATS = 2.5
 """Unanswered beats after which a link counts as half open."""
 OUTBOX_MAX = 1024
@@ -68,13 +64,14 @@ class SessionOwner(Protocol):
 class Connection:
     """Keeps one session alive until `run` is cancelled or the gateway refuses for good."""
 
-    def __init__(self, owner: SessionOwner, key: NodeKey, membership: Membership, urls: list[str]) -> None:
+    def __init__(
+        self, owner: SessionOwner, key: NodeKey, membership: Membership, addresses: Addresses
+    ) -> None:
         self._owner = owner
         self._key = key
         self._membership = membership
-        self._urls = urls
+        self._addresses = addresses
         self._outbox: asyncio.Queue[Callable[[], AgentMessage]] | None = None
-        self._had_session = False
         self._sent: dict[int, float] = {}
 
     @property
@@ -95,27 +92,23 @@ class Connection:
         self._sent = {other: sent_at for other, sent_at in self._sent.items() if other > seq}
 
     async def run(self) -> None:
-        """Dial for ever. Raises SessionRefused."""
-        failures = 0
+        """Dial for ever, one address after the other and never two at a time. Raises SessionRefused."""
+        loop = asyncio.get_running_loop()
         while True:
-            url = self._urls[failures % len(self._urls)]
+            attempt = self._addresses.next(loop.time())
+            await asyncio.sleep(attempt.pause_s)
             try:
-                await self._session(url)
+                await self._session(attempt)
             except SessionRefused:
                 raise
             except (OSError, WebSocketException, LinkBroken, TimeoutError, ValidationError) as error:
-                log.info("%s: %s", url, error or type(error).__name__)
-            if self._had_session:
-                failures = 0
-            # Full jitter: a thousand agents that lost one gateway do not come back in one instant.
-            await asyncio.sleep(random.uniform(0, min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2**failures)))  # noqa: S311
-            failures = min(failures + 1, 16)
+                log.info("%s: %s", attempt.url, error or type(error).__name__)
+            self._addresses.failed(attempt.url, loop.time())
 
-    async def _session(self, url: str) -> None:
-        self._had_session = False
+    async def _session(self, attempt: Attempt) -> None:
         async with connect(
-            url,
-            open_timeout=OPEN_TIMEOUT_S,
+            attempt.url,
+            open_timeout=attempt.open_timeout_s,
             close_timeout=0.5,
             ping_interval=None,
             compression=None,
@@ -124,7 +117,7 @@ class Connection:
         ) as socket:
             async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
                 welcome = await self._handshake(socket)
-            self._had_session = True
+            self._addresses.reached(attempt.url)
             self._outbox = asyncio.Queue(OUTBOX_MAX)
             self._sent = {}
             try:

@@ -1,21 +1,28 @@
 """The agent's HTTP client: our API with the node's current token, and signed addresses without it.
 
 Satisfies `gp4u_agent.checkpoint.http.CheckpointHttp`. No method retries by itself; `with_retries` does, with a limit.
+Where several addresses of our API are known, a call that fails at one leaves it, so that the next try goes elsewhere.
 """
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import httpx2
 
+from gp4u_agent.addresses import Addresses
 from gp4u_agent.checkpoint.http import HttpFailure
 from gp4u_agent.checkpoint.ranges import RangeReader
 
 CONNECT_TIMEOUT_S = 5.0
 TIMEOUT_S = 60.0
+JSON_TIMEOUT_S = 20.0
+"""Of a call to our API while another address of it is known: one that stands still answers nobody."""
+ELSEWHERE = (0, 502, 503, 504)
+"""What another address may do better: no answer at all, or that of a proxy or a process that cannot serve."""
 CONNECTIONS_MAX = 16
 PART_BYTES = 256 * 1024
 DIRECT_BYTES_MIN = 64 * 1024
@@ -29,11 +36,11 @@ class StaleEpoch(HttpFailure):
 class AgentHttp:
     """One client for the agent's life. The token is replaced whenever the gateway sends a fresh one."""
 
-    def __init__(self, base_url: str) -> None:
-        self.base_url = base_url.rstrip("/")
+    def __init__(self, addresses: str | Addresses) -> None:
+        self.addresses = Addresses([addresses]) if isinstance(addresses, str) else addresses
         self.token: str | None = None
+        self._base = self.addresses.next(time.monotonic()).url
         self._client = httpx2.AsyncClient(
-            base_url=self.base_url,
             timeout=httpx2.Timeout(TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
             limits=httpx2.Limits(max_connections=CONNECTIONS_MAX),
             follow_redirects=False,
@@ -45,16 +52,21 @@ class AgentHttp:
         self._ranges.close()
         await self._client.aclose()
 
+    @property
+    def base_url(self) -> str:
+        """The address of our API that is used now."""
+        return self._base
+
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.token}"} if self.token else {}
 
     async def get_json(self, path: str, params: Mapping[str, str | int] | None = None) -> Any:
         """GET on our API. Raises HttpFailure, StaleEpoch."""
-        return (await self._send("GET", path, params=params, headers=self._headers())).json()
+        return (await self._ask("GET", path, params=params)).json()
 
     async def post_json(self, path: str, body: Mapping[str, Any]) -> Any:
         """POST on our API. Raises HttpFailure, StaleEpoch."""
-        response = await self._send("POST", path, json=dict(body), headers=self._headers())
+        response = await self._ask("POST", path, json=dict(body))
         return response.json() if response.content else None
 
     async def put_bytes(
@@ -67,10 +79,15 @@ class AgentHttp:
 
     async def get_range(self, url: str, start: int, end: int | None) -> bytes | bytearray:
         """Bytes `start` (inclusive) to `end` (exclusive; None: to the end) of a signed address."""
-        whole = str(self._client.base_url.join(url))
+        base = self._base
+        whole = _whole(base, url)
         if end is not None and end - start >= DIRECT_BYTES_MIN and self._ranges.reaches(whole):
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._ranges.threads, self._ranges.read, whole, start, end)
+            try:
+                return await loop.run_in_executor(self._ranges.threads, self._ranges.read, whole, start, end)
+            except HttpFailure as failure:
+                self._leave(base, url, failure)
+                raise
         last = "" if end is None else str(end - 1)
         response = await self._send("GET", url, headers={"Range": f"bytes={start}-{last}"})
         if response.status_code == 200:  # a store that does not know ranges sends everything
@@ -80,29 +97,53 @@ class AgentHttp:
     @asynccontextmanager
     async def download(self, url: str) -> AsyncIterator[httpx2.Response]:
         """A signed address as a stream. Our token is never sent there. Raises HttpFailure."""
-        request = self._client.build_request("GET", url)
+        base = self._base
+        request = self._client.build_request("GET", _whole(base, url))
         try:
             response = await self._client.send(request, stream=True)
         except (httpx2.HTTPError, OSError) as error:
-            raise HttpFailure(0, None, str(error) or type(error).__name__) from error
+            raise self._leave(base, url, _no_answer(error)) from error
         try:
             if response.status_code != 200:
                 await response.aread()
-                raise _failure(response)
+                raise self._leave(base, url, _failure(response))
             yield response
         except httpx2.HTTPError as error:  # it broke off in the middle
-            raise HttpFailure(0, None, str(error) or type(error).__name__) from error
+            raise self._leave(base, url, _no_answer(error)) from error
         finally:
             await response.aclose()
 
+    async def _ask(self, method: str, path: str, **arguments: Any) -> httpx2.Response:
+        if len(self.addresses.urls) > 1:
+            arguments["timeout"] = httpx2.Timeout(JSON_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
+        return await self._send(method, path, headers=self._headers(), **arguments)
+
     async def _send(self, method: str, url: str, **arguments: Any) -> httpx2.Response:
+        base = self._base
         try:
-            response = await self._client.request(method, url, **arguments)
+            response = await self._client.request(method, _whole(base, url), **arguments)
         except (httpx2.HTTPError, OSError) as error:
-            raise HttpFailure(0, None, str(error) or type(error).__name__) from error
+            raise self._leave(base, url, _no_answer(error)) from error
         if response.status_code >= 300:
-            raise _failure(response)
+            raise self._leave(base, url, _failure(response))
         return response
+
+    def _leave(self, base: str, url: str, failure: HttpFailure) -> HttpFailure:
+        """Go to the next address of our API when `base` could not serve. Of many calls that failed there one moves us on."""
+        if url.startswith("/") and failure.status in ELSEWHERE:
+            now = time.monotonic()
+            self.addresses.failed(base, now)
+            if self._base == base:
+                self._base = self.addresses.next(now).url
+        return failure
+
+
+def _whole(base: str, url: str) -> str:
+    return base + url if url.startswith("/") else url
+
+
+def _no_answer(error: Exception) -> HttpFailure:
+    return HttpFailure(0, None, str(error) or type(error).__name__)
 
 
 async def _parts(data: bytes | memoryview) -> AsyncIterator[bytes]:

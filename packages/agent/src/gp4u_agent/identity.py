@@ -3,7 +3,7 @@
 import base64
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
@@ -23,13 +23,22 @@ class KeyUnreadable(Exception):
 
 @dataclass(frozen=True)
 class Membership:
-    """What `join` answered."""
+    """What `join` answered, and what was learned since.
+
+    Attributes:
+        api_url: the address that the machine joined at.
+        gateway_urls, api_urls: what the marketplace told last.
+        named_gateway_urls, named_api_urls: what a person named with `--gateway` and `--api` when joining.
+    """
 
     node_id: str
     name: str
     api_url: str
     gateway_urls: list[str]
     simulate: str | None = None
+    api_urls: list[str] = field(default_factory=list)
+    named_gateway_urls: list[str] = field(default_factory=list)
+    named_api_urls: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -179,6 +179,18 @@ class RestorePoint(Message):
     seq: int
 
 
+class Notice(Message):
+    """The placement has to leave its node by an instant: told to the job before it is told to stop."""
+
+    reason: str = Field(description="stable code: drain, maintenance, preemption, device")
+    sentence: str
+    deadline_at: datetime = Field(description="by the platform's clock; names this notice")
+    seconds_left: float = Field(
+        description="until the deadline when this was sent: the node's own clock may be a day off"
+    )
+    signal: str | None = Field(default=None, description="the name of a signal that the job asked for")
+
+
 class PlacementSpec(Message):
     """Everything an agent needs to run one placement."""
 
@@ -204,6 +216,7 @@ class PlacementSpec(Message):
     upload_id: str | None = Field(default=None, description="job files: GET /api/v1/agent/uploads/{id}")
     restore: RestorePoint | None = None
     stop_grace_s: int = 30
+    notice: Notice | None = Field(default=None, description="it has to leave; None: it has not, or no more")
 
 
 class StandbySpec(Message):
@@ -347,6 +360,10 @@ class Welcome(Message):
     heartbeat_interval_s: float
     lease_ttl_s: float = Field(description="of answers that carry no `ttl_s` of their own")
     http_token: str = Field(description="bearer token for /api/v1/agent/*, bound to this node")
+    gateways: list[str] = Field(
+        default=[], description="WebSocket addresses of all gateways, this one too; empty: not said"
+    )
+    apis: list[str] = Field(default=[], description="addresses that serve /api/v1; empty: not said")
 
 
 class Token(Message):
