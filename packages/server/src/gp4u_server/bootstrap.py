@@ -39,6 +39,7 @@ from gp4u_server.catalyst.jobs.live import LiveJobs
 from gp4u_server.catalyst.jobs.reading import JobReader
 from gp4u_server.catalyst.jobs.service import JobService
 from gp4u_server.catalyst.routing.service import Router
+from gp4u_server.catalyst.telemetry.service import TelemetryService
 from gp4u_server.foundation.events import EventBus
 from gp4u_server.foundation.outbox import PostgresOutbox
 from gp4u_server.foundation.platform import Platform
@@ -68,6 +69,7 @@ def build(settings: Settings, *, process: str = "gp4u", clock: Clock | None = No
     _nodes_and_market(platform, clock)
     _money(platform, clock)
     _jobs(platform)
+    _telemetry(platform, clock)
     _health(platform)
     _bookings(platform, clock)
     platform.provide(AdminDesk(platform.get(Database), platform.get(Streams), clock))
@@ -197,6 +199,10 @@ def _jobs(platform: Platform) -> None:
         )
     )
     platform.closers.append(streams.close)
+
+
+def _telemetry(platform: Platform, clock: Clock) -> None:
+    platform.provide(TelemetryService(platform.get(EventBus), clock, platform.get(NodeService)))
 
 
 def _health(platform: Platform) -> None:

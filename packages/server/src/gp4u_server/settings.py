@@ -49,6 +49,9 @@ class Settings(BaseSettings):
     )
 
     demo: bool = Field(default=False, description="demo controls and simulated nodes; loopback only")
+    demo_nodes: int = Field(
+        default=6, ge=1, le=200, description="simulated nodes of the demo; after the sixth they repeat"
+    )
     demo_socket: Path | None = Field(default=None, description="control socket of the demo fleet")
 
     heartbeat_interval_s: float = Field(
@@ -58,6 +61,17 @@ class Settings(BaseSettings):
         default=LEASE_TTL_S,
         description="a node silent for this long is lost, and its jobs move (docs/design/leases.md)",
     )
+    telemetry_every_s: float = Field(
+        default=10.0,
+        ge=1,
+        le=300,
+        description="how often an agent sends its readings; 10 s is what is stored",
+    )
+    telemetry_keep_samples_hours: int = Field(
+        default=24, ge=3, description="how long readings are kept at 10 s (docs/design/telemetry.md)"
+    )
+    telemetry_keep_minutes_days: int = Field(default=31, ge=2, description="and summed up by minute")
+    telemetry_keep_hours_days: int = Field(default=0, ge=0, description="and by hour; 0: for ever")
     owner_share_percent: int = Field(default=80, ge=0, le=100, description="of each charge, to an owner")
     operator_share_percent: int = Field(
         default=85, ge=0, le=100, description="to an owner with the role operator"

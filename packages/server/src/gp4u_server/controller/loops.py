@@ -19,6 +19,7 @@ from gp4u_server.catalyst.health.control import DeadGatewayLoop, DutyLoop
 from gp4u_server.catalyst.health.service import HealthService
 from gp4u_server.catalyst.jobs.service import JobService
 from gp4u_server.catalyst.routing.service import Router
+from gp4u_server.catalyst.telemetry.control import PartitionLoop, Retention, rollup_loops
 from gp4u_server.controller.runner import ControlLoop
 from gp4u_server.foundation.platform import Platform
 from gp4u_server.foundation.relay import OutboxPruning, OutboxRelay
@@ -48,6 +49,8 @@ def control_loops(platform: Platform) -> list[ControlLoop]:
             clock,
             AuthorityWatch(ttl_s=platform.settings.lease_ttl_s),
         ),
+        PartitionLoop(database, clock, Retention.of(platform.settings)),
+        *rollup_loops(database, clock),
         DutyLoop(database, platform.get(NodeService)),
         MeteringLoop(database, platform.get(BillingService), jobs, platform.get(HealthService)),
         TopUpLoop(platform.get(TopUpService)),

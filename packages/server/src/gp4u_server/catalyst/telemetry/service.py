@@ -1,0 +1,108 @@
+"""Use cases of telemetry: store readings, record device events and what follows from them, read both."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from gp4u_server.catalyst.telemetry import reading, repository
+from gp4u_server.catalyst.telemetry.events import DeviceFaulted
+from gp4u_server.catalyst.telemetry.repository import SampleRow
+from gp4u_server.catalyst.telemetry.types import DeviceEvent, NodeSnapshot, Severity
+from gp4u_server.foundation.events import EventBus
+from gp4u_server.kit.clock import Clock
+from gp4u_server.nodes.errors import NodeNotFound
+from gp4u_server.nodes.service import NodeService
+from gp4u_server.nodes.types import Duty
+
+log = structlog.get_logger(__name__)
+
+LATE_AFTER = timedelta(seconds=15)
+"""With `STORE_S_MAX` less than the 30 s that summing up stays behind: see `repository.push_back`."""
+STORE_S_MAX = 10.0
+"""A transaction that stores samples must end within this time; its caller sees to it."""
+ALREADY_OUT = (Duty.DRAINING, Duty.MAINTENANCE)
+
+
+@dataclass(frozen=True)
+class TelemetryService:
+    """What gateways write and other modules read."""
+
+    bus: EventBus
+    clock: Clock
+    nodes: NodeService
+
+    async def store(self, session: AsyncSession, rows: Sequence[SampleRow]) -> int:
+        """Bring samples in, all by one COPY. Written twice they are stored once. Answers how many were new. The
+        transaction must be over within STORE_S_MAX."""
+        if not rows:
+            return 0
+        earliest = min(row.at for row in rows)
+        if earliest < self.clock.now() - LATE_AFTER:
+            await repository.push_back(session, earliest)
+        return await repository.copy_samples(session, rows)
+
+    async def record(self, session: AsyncSession, events: Sequence[DeviceEvent]) -> list[DeviceEvent]:
+        """Store events, announce each as `DeviceFaulted`, and drain the node of a critical one. Those that are stored
+        already are left out; answers the new ones. Locks nodes, in the order of their ids, and nothing else."""
+        recorded = []
+        for event in sorted(events, key=lambda each: (each.node_id, each.id)):
+            new = await repository.insert_event(
+                session,
+                id=event.id,
+                node_id=event.node_id,
+                device_uuid=event.device_uuid,
+                kind=event.kind,
+                code=event.code,
+                severity=event.severity,
+                occurred_at=event.occurred_at,
+                received_at=event.received_at,
+                detail=dict(event.detail),
+            )
+            if not new:
+                continue
+            recorded.append(event)
+            if event.severity is Severity.CRITICAL:
+                await self._drain(session, event)
+            await self.bus.publish(
+                session,
+                DeviceFaulted(
+                    node_id=event.node_id,
+                    device_uuid=event.device_uuid,
+                    kind=event.kind,
+                    code=event.code,
+                    severity=event.severity,
+                    at=event.occurred_at,
+                ),
+            )
+        return recorded
+
+    async def _drain(self, session: AsyncSession, event: DeviceEvent) -> None:
+        """Its jobs get notice and move. A node that is on its way out already keeps the reason and deadline it has."""
+        try:
+            node = await self.nodes.view(session, event.node_id, lock=True)
+        except NodeNotFound:
+            return  # removed meanwhile
+        if node.duty in ALREADY_OUT:
+            return
+        await self.nodes.drain(session, event.node_id, owner_id=None, reason=event.sentence)
+        log.warning("node_drained_for_fault", node_id=event.node_id, kind=event.kind, code=event.code)
+
+    async def events_of(
+        self, session: AsyncSession, node_id: str, since: datetime, until: datetime
+    ) -> list[DeviceEvent]:
+        """See `reading.events_of`."""
+        return await reading.events_of(session, node_id, since, until)
+
+    async def snapshot_of(self, session: AsyncSession, node_id: str, at: datetime) -> NodeSnapshot:
+        """See `reading.snapshot_of`."""
+        return await reading.snapshot_of(session, node_id, at)
+
+    async def baselines(
+        self, session: AsyncSession, node_ids: Sequence[str], age: timedelta
+    ) -> dict[str, dict[str, dict[str, float]]]:
+        """The newest readings of these nodes' devices, if not older than `age`: node → device → metric → value."""
+        since = self.clock.now() - age
+        return await reading.newest_of_many(session, node_ids, since)

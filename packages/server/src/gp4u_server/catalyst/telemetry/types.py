@@ -1,0 +1,66 @@
+"""Events of devices, snapshots and series: what other modules and endpoints get."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+
+class Severity(StrEnum):
+    """How bad a device event is. Only a critical one drains the node."""
+
+    INFO = "info"  # a job's own error, or something that the device mended by itself
+    WARNING = "warning"  # worth the owner's look
+    CRITICAL = "critical"  # the device is failing: jobs leave before it dies
+
+
+class EventKind(StrEnum):
+    """What was seen."""
+
+    XID = "xid"
+    ECC = "ecc"
+    ROW_REMAP = "row_remap"
+    THERMAL = "thermal"
+    PCIE = "pcie"
+
+
+@dataclass(frozen=True)
+class DeviceEvent:
+    """Something that happened to a device. `code` is the XID's number, or a word.
+
+    `occurred_at` is `received_at` less the age that the agent gave: never the agent's clock.
+    """
+
+    id: str
+    node_id: str
+    device_uuid: str | None
+    kind: str
+    code: str
+    severity: Severity
+    occurred_at: datetime
+    received_at: datetime
+    detail: Mapping[str, Any]
+
+    @property
+    def sentence(self) -> str:
+        """What happened, for people."""
+        return str(self.detail.get("sentence", f"{self.kind} {self.code}"))
+
+
+@dataclass(frozen=True)
+class Readings:
+    """Readings of a node, or of one of its devices, at one instant: name of the metric → value."""
+
+    at: datetime
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class NodeSnapshot:
+    """The newest readings at or before an instant. Empty where nothing was kept for it."""
+
+    node_id: str
+    at: datetime
+    node: Readings | None
+    devices: Mapping[str, Readings]
