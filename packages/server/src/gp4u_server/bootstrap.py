@@ -51,7 +51,7 @@ from gp4u_server.ledger.service import LedgerService
 from gp4u_server.market.catalogue import load as load_catalogue
 from gp4u_server.market.handlers import MarketHandlers
 from gp4u_server.market.service import MarketService
-from gp4u_server.nodes.endpoints import PublicAddress
+from gp4u_server.nodes.addresses import PublicAddress
 from gp4u_server.nodes.service import NodeService
 from gp4u_server.nodes.tokens import AgentTokens
 from gp4u_server.settings import Settings
@@ -137,7 +137,7 @@ def _object_store(platform: Platform) -> None:
 
 
 def _nodes_and_market(platform: Platform, clock: Clock) -> None:
-    bus = platform.get(EventBus)
+    bus, settings = platform.get(EventBus), platform.settings
     catalogue = load_catalogue()
     nodes = NodeService(bus, clock, catalogue, allow_simulated=platform.settings.demo)
     market = MarketService(nodes, catalogue, clock)
@@ -145,7 +145,7 @@ def _nodes_and_market(platform: Platform, clock: Clock) -> None:
     platform.provide(catalogue)
     platform.provide(nodes)
     platform.provide(market)
-    platform.provide(PublicAddress(platform.settings.public_url))
+    platform.provide(PublicAddress.of(settings.public_url, settings.gateway_urls, settings.api_urls))
     MarketHandlers(market).subscribe(bus)
 
 

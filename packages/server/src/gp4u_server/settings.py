@@ -5,10 +5,18 @@ with the prefix GP4U_, except the two that every platform knows: DATABASE_URL an
 """
 
 from pathlib import Path
+from typing import Annotated
 
 from gp4u_protocol.lease import HEARTBEAT_INTERVAL_S, LEASE_TTL_S
-from pydantic import AliasChoices, Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+def _separated(value: object) -> object:
+    return tuple(part for part in value.replace(",", " ").split()) if isinstance(value, str) else value
+
+
+Addresses = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_separated)]
 
 
 class Settings(BaseSettings):
@@ -26,6 +34,15 @@ class Settings(BaseSettings):
     )
     public_url: str = Field(
         default="http://127.0.0.1:8000", description="address that browsers and agents use"
+    )
+    gateway_urls: Addresses = Field(
+        default=(),
+        description="where agents reach single gateways, comma-separated (`wss://a.example,wss://b.example:8443`); "
+        "empty: all through the public address",
+    )
+    api_urls: Addresses = Field(
+        default=(),
+        description="addresses of the API that agents may use beside the public one, comma-separated",
     )
     secrets_dir: Path = Field(description="folder with signing.pem (Ed25519) and master.key (32 bytes)")
 

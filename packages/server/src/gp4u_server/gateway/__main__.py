@@ -20,6 +20,7 @@ from gp4u_server.gateway.hub import Hub
 from gp4u_server.gateway.scraping import ScrapersOnly
 from gp4u_server.kit.clock import Clock
 from gp4u_server.kit.db import Database, connect
+from gp4u_server.nodes.addresses import PublicAddress
 from gp4u_server.nodes.service import NodeService
 from gp4u_server.nodes.tokens import AgentTokens
 from gp4u_server.settings import Settings
@@ -43,6 +44,7 @@ def hub_of(platform: Platform, address: str) -> Hub:
         heartbeat_interval_s=settings.heartbeat_interval_s,
         lease_ttl_s=settings.lease_ttl_s,
         address=address,
+        public=platform.get(PublicAddress),
         authority_database=authority,
     )
 

@@ -128,6 +128,8 @@ class Connection:
                 heartbeat_interval_s=self.hub.heartbeat_interval_s,
                 lease_ttl_s=self.hub.lease_ttl_s,
                 http_token=self.hub.tokens.mint(self.node_id),
+                gateways=self.hub.gateway_urls,
+                apis=self.hub.api_urls,
             )
         )
         self._send_desired()

@@ -29,6 +29,7 @@ from gp4u_server.gateway.metrics import GatewayMetrics
 from gp4u_server.kit.clock import Clock
 from gp4u_server.kit.db import Database
 from gp4u_server.kit.ids import new_id
+from gp4u_server.nodes.addresses import PublicAddress
 from gp4u_server.nodes.service import NodeService
 from gp4u_server.nodes.tokens import AgentTokens
 
@@ -76,6 +77,7 @@ class Hub:
         heartbeat_interval_s: float,
         lease_ttl_s: float,
         address: str = "",
+        public: PublicAddress | None = None,
         authority_database: Database | None = None,
     ) -> None:
         self.database = database
@@ -90,6 +92,9 @@ class Hub:
         self.heartbeat_interval_s = heartbeat_interval_s
         self.lease_ttl_s = lease_ttl_s
         self.address = address
+        # What agents are told of. Where nothing was named one by one they know the public address already.
+        self.gateway_urls = list(public.gateways) if public else []
+        self.api_urls = list(public.apis) if public else []
         self.gateway_id = ""
         self.table = LeaseTable(heartbeat_interval_s, lease_ttl_s)
         self.metrics = GatewayMetrics()

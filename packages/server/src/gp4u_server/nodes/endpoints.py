@@ -1,16 +1,14 @@
 """Nodes over HTTP: enrol, list, remove."""
 
-from dataclasses import dataclass
 from typing import Annotated
-from urllib.parse import urlsplit, urlunsplit
 
 from fastapi import APIRouter, Depends, Query
-from gp4u_protocol.messages import AGENT_SOCKET_PATH
 
 from gp4u_server.accounts.types import Principal, Role
 from gp4u_server.accounts.web import require
 from gp4u_server.foundation.web import Session, provided
 from gp4u_server.kit.paging import PAGE_SIZE_MAX, Page, decode_cursor, encode_cursor
+from gp4u_server.nodes.addresses import PublicAddress
 from gp4u_server.nodes.duty import shown_state
 from gp4u_server.nodes.reliability import record_of
 from gp4u_server.nodes.schemas import (
@@ -30,21 +28,6 @@ router = APIRouter(tags=["nodes"])
 Owner = Annotated[Principal, Depends(require(Role.OWNER, Role.OPERATOR))]
 OwnerOrAdmin = Annotated[Principal, Depends(require(Role.OWNER, Role.OPERATOR, Role.ADMIN))]
 Nodes = Annotated[NodeService, Depends(provided(NodeService))]
-
-
-@dataclass(frozen=True)
-class PublicAddress:
-    """The address that browsers and agents use, without a slash at its end."""
-
-    url: str
-
-    @property
-    def gateway_url(self) -> str:
-        """Where agents dial: the same host, as a WebSocket address."""
-        scheme, host, path, _, _ = urlsplit(self.url)
-        return urlunsplit(
-            ("wss" if scheme == "https" else "ws", host, path.rstrip("/") + AGENT_SOCKET_PATH, "", "")
-        )
 
 
 Address = Annotated[PublicAddress, Depends(provided(PublicAddress))]
@@ -126,7 +109,12 @@ async def join(body: JoinIn, session: Session, nodes: Nodes, address: Address) -
         facts=body.facts,
         name=body.name,
     )
-    return JoinOut(node_id=joined.node_id, name=joined.name, gateway_urls=[address.gateway_url])
+    return JoinOut(
+        node_id=joined.node_id,
+        name=joined.name,
+        gateway_urls=address.gateway_urls,
+        api_urls=list(address.apis),
+    )
 
 
 def _whose(user: Principal) -> str | None:

@@ -33,7 +33,8 @@ class JoinIn(Strict):
 class JoinOut(Strict):
     node_id: str
     name: str
-    gateway_urls: list[str] = Field(description="WebSocket addresses to dial, in order of preference")
+    gateway_urls: list[str] = Field(description="WebSocket addresses to dial, whichever answers")
+    api_urls: list[str] = Field(default=[], description="addresses that serve this API beside the one asked")
 
 
 class DrainIn(Strict):
