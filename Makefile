@@ -11,7 +11,7 @@ SOURCES := packages tests bench examples deploy
 WEB_SOURCES := $(shell find web -type f -not -path '*/node_modules/*' -not -path 'web/dist/*' 2>/dev/null) examples/digits/train.py
 
 .DEFAULT_GOAL := help
-.PHONY: help up test sim check fmt bench bench-main web migration clean bootstrap-requirements
+.PHONY: help up test sim check fmt bench bench-main bench-catalyst web migration clean bootstrap-requirements
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -42,10 +42,13 @@ fmt: $(VENV)/.synced web/node_modules/.installed ## write formatting and safe fi
 	$(BIN)/ruff format --quiet $(SOURCES)
 	deploy/with-node npm --prefix web run --silent fmt
 
-bench: bench-main ## every benchmark
+bench: bench-main bench-catalyst ## every benchmark
 
 bench-main: $(VENV)/.synced web ## the figures of the main job; options: make bench-main ARGS="--only failover"
 	$(BIN)/python -m bench.main $(ARGS)
+
+bench-catalyst: $(VENV)/.synced web ## the figures of the Catalyst Network, about 70 minutes; options: make bench-catalyst ARGS="--only hot"
+	$(BIN)/python -m bench.catalyst $(ARGS)
 
 web: $(SERVER)/web_dist/index.html ## build the web app when its sources changed
 

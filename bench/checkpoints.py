@@ -288,6 +288,7 @@ def main() -> None:
     )
     parser.add_argument("--size-mb", type=int, default=1024)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--alone", action="store_true", help="measure nobody else beside us")
     parser.add_argument("--folder", type=Path, help="where to work (needs five times the size)")
     arguments = parser.parse_args()
     size_mb = arguments.size_mb
@@ -300,13 +301,14 @@ def main() -> None:
         def change() -> None:
             change_folder(source, size_mb)
 
-        for name, measure in (("restic", measure_restic), ("borg", measure_borg)):
+        for name, measure in () if arguments.alone else (("restic", measure_restic), ("borg", measure_borg)):
             if shutil.which(name):
                 peers[name] = measure(work, source, change)
                 shutil.rmtree(work / f"{name}-restored")
             else:
                 print(f"{name} is not installed: nothing to compare with", file=sys.stderr)
-        peers["disk"] = measure_disk(work, source, change)
+        if not arguments.alone:
+            peers["disk"] = measure_disk(work, source, change)
         ours = asyncio.run(measure_ours(work, source, size_mb))
     finally:
         shutil.rmtree(work, ignore_errors=True)

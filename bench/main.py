@@ -18,81 +18,24 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import psycopg
 from gp4u.api import ApiClient, ApiError
-from gp4u.config import Credentials
-from gp4u.sdk import Client, Job
+from gp4u.sdk import Client
 
+from bench.failover import Load, measure_failover
+from bench.measuring import Report, database_url, new_renter, percentile, stack
 from bench.seed_offers import seed_offers
-from tests.stack.marketplace import GP4U, Marketplace, eventually, free_port, story, wait_for_state
+from tests.stack.marketplace import GP4U, Marketplace, free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 DIGITS = ROOT / "examples" / "digits"
-FAILOVER_ROWS = {
-    "first_step": ("node death → first new step seen", "p50 ≤ 8 s, max < 15 s"),
-    "running": ("  node death → running again", ""),
-    "detect_ms": ("    detect", ""),
-    "decide_ms": ("    decide", ""),
-    "restore_ms": ("    restore", ""),
-    "start_ms": ("    start", ""),
-}
 OFFERS_FOUGHT_FOR = 200
 SECTIONS = ("start", "help", "failover", "search", "bookings", "checkpoints")
-
-
-@dataclass
-class Report:
-    """What was measured, in order."""
-
-    rows: list[tuple[str, str, str]] = field(default_factory=list)
-    values: dict[str, Any] = field(default_factory=dict)
-
-    def add(self, key: str, value: Any, text: str, label: str, aim: str = "") -> None:
-        self.values[key] = value
-        self.rows.append((label, text, aim))
-        print(f"  {label}: {text}{f'   (aim {aim})' if aim else ''}", flush=True)
-
-
-def percentile(values: list[float], share: float) -> float:
-    """Nearest-rank percentile."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, max(0, round(share * len(ordered) + 0.5) - 1))]
-
-
-@contextmanager
-def stack() -> Iterator[Marketplace]:
-    """A marketplace with its demo fleet, in a folder of its own."""
-    folder = Path(tempfile.mkdtemp(prefix="gp4u-bench-"))
-    folder.chmod(0o755)
-    port = free_port()
-    subprocess.run(
-        [GP4U, "up", "--demo", "--detach", "--port", str(port), "--data", str(folder / "data")],
-        check=True,
-        stdout=subprocess.DEVNULL,
-        # All clients of this run share one address; many people don't.
-        env={
-            **os.environ,
-            "GP4U_REGISTRATIONS_PER_MINUTE": "1000",
-            "GP4U_SIGN_INS_PER_MINUTE": "1000",
-            "GP4U_REQUESTS_PER_MINUTE": "1000000",
-        },
-    )
-    marketplace = Marketplace(f"http://127.0.0.1:{port}", folder / "data")
-    try:
-        marketplace.wait_for_offers()
-        yield marketplace
-    finally:
-        subprocess.run([GP4U, "down", "--data", str(folder / "data")], check=False, stdout=subprocess.DEVNULL)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def measure_start(report: Report) -> None:
@@ -200,20 +143,6 @@ def _thread_client(renter: Client) -> Client:
     return clients[id(renter)]
 
 
-def new_renter(marketplace: Marketplace) -> Client:
-    """A renter of its own account, with money."""
-    renter = Client.__new__(Client)
-    with ApiClient(Credentials(url=marketplace.url)) as api:
-        account = {"email": f"renter-{uuid4().hex}@example.com", "password": "a long enough pass phrase"}
-        api.post("/auth/register", {**account, "name": "Renter", "roles": ["renter"]})
-        tokens = api.post("/auth/token", account)
-    renter.api = ApiClient(
-        Credentials(marketplace.url, account["email"], tokens["access_token"], tokens["refresh_token"])
-    )
-    renter.api.post("/wallet/top-ups", {"amount_micros": 1_000_000_000})
-    return renter
-
-
 def measure_bookings(report: Report, marketplace: Marketplace, clients: int, attempts: int) -> None:
     """Bookings a second over HTTP while many renters fight for few offers; then count overlaps in the database."""
     url = database_url(marketplace)
@@ -263,66 +192,10 @@ def count_overlaps(url: str) -> int:
     )
 
 
-def measure_failover(report: Report, marketplace: Marketplace, kills: int, ballast_mib: int) -> None:
-    """Kill the node of a running job again and again, while another job runs beside it."""
-    renter = marketplace.client()
-    measured: dict[str, list[float]] = {name: [] for name in FAILOVER_ROWS}
+def digits(ballast_mib: int) -> Load:
+    """The example that learns digits, with a checkpoint as heavy as that of a larger model."""
     command = f"python train.py --epochs 100000 --pace-ms 20 --save-every 2 --ballast-mib {ballast_mib}"
-
-    def start() -> Job:
-        job = renter.run(command, name="load", files=DIGITS, checkpoint_path="ckpt", checkpoint_every_s=5)
-        return wait_for_state(job, "running")
-
-    beside, job = start(), start()
-    for number in range(kills):
-        saved = job.refresh().data["checkpoints_count"]
-        eventually(
-            lambda saved=saved: job.refresh().data["checkpoints_count"] > saved,
-            within_s=90,
-            what=f"a checkpoint of this placement\n{story(job)}",
-        )
-        placement = job.data["placement"]
-        killed = marketplace.demo(f"/nodes/{placement['node_name']}/kill")
-        killed_at = datetime.fromisoformat(killed["killed_at"])
-        running_at, step_at = first_new_step(job, placement["epoch"])
-        recovery = job.refresh().data["placement"]["recovery_ms"]
-        measured["first_step"].append((step_at - killed_at).total_seconds() * 1000)
-        measured["running"].append((running_at - killed_at).total_seconds() * 1000)
-        for name in ("detect_ms", "decide_ms", "restore_ms", "start_ms"):
-            measured[name].append(recovery.get(name, 0))
-        print(f"    kill {number + 1}/{kills}: {measured['first_step'][-1]:,.0f} ms {recovery}", flush=True)
-        marketplace.demo(f"/nodes/{placement['node_name']}/revive")
-        marketplace.wait_for_offers(4)
-    for running in (job, beside):
-        running.stop()
-    for name, values in measured.items():
-        label, aim = FAILOVER_ROWS[name]
-        summary = {"p50": percentile(values, 0.5), "p99": percentile(values, 0.99), "max": max(values)}
-        report.add(
-            f"failover_{name}",
-            {k: round(v) for k, v in summary.items()},
-            ", ".join(f"{key} {value:,.0f} ms" for key, value in summary.items()),
-            f"{label} ({kills} kills, {ballast_mib} MiB)" if name == "first_step" else label,
-            aim,
-        )
-
-
-def first_new_step(job: Job, lost_epoch: int) -> tuple[datetime, datetime]:
-    """When the job ran again by the server's record, and when its first step after that was seen.
-
-    Steps travel with the beats, one a second, so the second instant is late by up to a second.
-    """
-    running_at = None
-    for update in job.updates():
-        if (
-            update.kind == "timeline"
-            and update.data["kind"] == "resumed"
-            and update.data["epoch"] > lost_epoch
-        ):
-            running_at = datetime.fromisoformat(update.data["at"])
-        elif running_at and update.kind == "metrics" and update.data.get("step") is not None:
-            return running_at, datetime.now(UTC)
-    raise SystemExit(f"The job ended before it ran again:\n{story(job)}")
+    return Load(command, DIGITS, "ckpt")
 
 
 def measure_checkpoints(report: Report, size_mb: int) -> None:
@@ -338,12 +211,6 @@ def measure_checkpoints(report: Report, size_mb: int) -> None:
         raise SystemExit(done.stdout[-2000:] + done.stderr[-4000:])
     measured = json.loads(done.stdout[done.stdout.index("{") :])
     report.add("checkpoints", measured, json.dumps(measured), f"checkpoints of {size_mb} MB beside restic")
-
-
-def database_url(marketplace: Marketplace) -> str:
-    """The address of the stack's database; only its own user may read the file."""
-    environment = json.loads((marketplace.data / "run" / "environment.json").read_text())
-    return str(environment["DATABASE_URL"])
 
 
 def main() -> None:
@@ -373,18 +240,21 @@ def main() -> None:
     if {"failover", "search", "bookings"} & set(wanted):
         with stack() as marketplace:
             if "failover" in wanted:
-                measure_failover(report, marketplace, arguments.kills, arguments.ballast_mib)
+                measure_failover(
+                    report,
+                    marketplace,
+                    digits(arguments.ballast_mib),
+                    kills=arguments.kills,
+                    key="failover",
+                    what=f"{arguments.kills} kills, {arguments.ballast_mib} MiB",
+                    aims={"first_step": "p50 ≤ 8 s, max < 15 s"},
+                )
             if "search" in wanted:
                 measure_search(report, marketplace, arguments.offers, arguments.requests)
             if "bookings" in wanted:
                 measure_bookings(report, marketplace, arguments.clients, arguments.attempts)
             marketplace.assert_ledger_verifies()
-    width = max(len(label) for label, _, _ in report.rows)
-    print()
-    for label, text, aim in report.rows:
-        print(f"{label:<{width}}  {text}{f'   aim: {aim}' if aim else ''}")
-    if arguments.json:
-        print(json.dumps(report.values))
+    report.show(as_json=arguments.json)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,14 @@ from gp4u_server.accounts.service import Accounts
 from gp4u_server.accounts.tokens import TokenSigner
 from gp4u_server.demo.agents import DemoAgent, JoinFailed, agent_environment
 from gp4u_server.demo.fault_proxy import FaultProxy, Mode
-from gp4u_server.demo.roster import ACCOUNTS, NODES, PASSWORD, WALLET_LOW_MICROS, WALLET_MICROS, DemoNode
+from gp4u_server.demo.roster import (
+    ACCOUNTS,
+    PASSWORD,
+    WALLET_LOW_MICROS,
+    WALLET_MICROS,
+    DemoNode,
+    nodes,
+)
 from gp4u_server.kit.clock import SystemClock
 from gp4u_server.kit.db import connect
 from gp4u_server.settings import Settings
@@ -63,7 +70,7 @@ class Fleet:
         address = urlsplit(self.settings.public_url)
         lifeline = os.environ.get("GP4U_LIFELINE_FD")
         environment = agent_environment()
-        for node in NODES:
+        for node in nodes(self.settings.demo_nodes):
             proxy = FaultProxy(address.hostname or "127.0.0.1", address.port or 80)
             await proxy.start()
             state = self.data / "fleet" / node.name

@@ -1,6 +1,6 @@
 """Who is who in the demo: four accounts to sign in with, two more owners, six simulated nodes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,13 @@ class DemoNode:
     region: str
     price_micros: int
     floor_micros: int | None = None
+    hardware_of: str | None = None
+    """Another node whose GPUs it copies."""
 
     @property
     def spec(self) -> Path:
         """Its invented GPUs, for `gp4u agent run --simulate`."""
-        return Path(__file__).parent / "nodes" / f"{self.name}.yaml"
+        return Path(__file__).parent / "nodes" / f"{self.hardware_of or self.name}.yaml"
 
     @property
     def gpu_model(self) -> str:
@@ -68,3 +70,11 @@ NODES = (
     DemoNode("mesa-2", "operator@gp4u.demo", "us-west", 890_000, 640_000),
     DemoNode("lotus-1", "lotus@gp4u.demo", "ap-southeast", 190_000, 140_000),
 )
+
+
+def nodes(count: int) -> list[DemoNode]:
+    """The first `count` nodes: the named six, then copies of them in turn (aurora-1-2, aurora-2-2, …, aurora-1-3, …)."""
+    return [
+        node if turn == 0 else replace(node, name=f"{node.name}-{turn + 1}", hardware_of=node.name)
+        for turn, node in ((number // len(NODES), NODES[number % len(NODES)]) for number in range(count))
+    ]
