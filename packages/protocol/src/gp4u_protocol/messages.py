@@ -12,6 +12,7 @@
       | <-------------- HeartbeatAck |   which leases this very heartbeat renewed
       | -- Report -----------------> |   a placement changed its actual state
       | -- LogChunk ---------------> |   output of a job
+      | -- Telemetry --------------> |   readings, where Welcome asked for them (gp4u_protocol.telemetry)
       | -- StandbyReport ----------> |   how far the preparations for a job of another node are
       | <---------------- ReportAck / LogAck
 
@@ -25,6 +26,8 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, field_validator
+
+from gp4u_protocol.telemetry import Telemetry
 
 PROTOCOL_VERSION = 1
 AGENT_SOCKET_PATH = "/agent/v1/connect"
@@ -317,6 +320,9 @@ class Report(Message):
         default=None, description="stable code, e.g. out_of_memory, disk_full"
     )
     detail: StorableText | None = Field(default=None, description="a sentence for the renter")
+    saved: bool = Field(
+        default=False, description="of an end: what the job left in its checkpoint folder is all committed"
+    )
     durations_ms: dict[str, int] = Field(
         default_factory=dict,
         description="how long fetching, restoring, starting took on the agent's own clock",
@@ -364,6 +370,9 @@ class Welcome(Message):
         default=[], description="WebSocket addresses of all gateways, this one too; empty: not said"
     )
     apis: list[str] = Field(default=[], description="addresses that serve /api/v1; empty: not said")
+    telemetry_every_s: float | None = Field(
+        default=None, gt=0, description="send Telemetry this often; None: this gateway does not know it"
+    )
 
 
 class Token(Message):
@@ -458,7 +467,8 @@ class Rejected(Message):
 
 
 AgentMessage = Annotated[
-    Hello | Proof | Heartbeat | Claim | Report | LogChunk | StandbyReport, Field(discriminator="type")
+    Hello | Proof | Heartbeat | Claim | Report | LogChunk | StandbyReport | Telemetry,
+    Field(discriminator="type"),
 ]
 GatewayMessage = Annotated[
     Challenge | Welcome | Token | Desired | Granted | Refused | HeartbeatAck | ReportAck | LogAck | Rejected,

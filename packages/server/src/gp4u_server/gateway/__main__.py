@@ -12,6 +12,8 @@ from gp4u_server.accounts.authenticator import Authenticator
 from gp4u_server.bootstrap import build
 from gp4u_server.catalyst.health.service import HealthService
 from gp4u_server.catalyst.jobs.service import JobService
+from gp4u_server.catalyst.standby.service import StandbyService
+from gp4u_server.catalyst.telemetry.service import TelemetryService
 from gp4u_server.foundation.logs import configure_logs
 from gp4u_server.foundation.platform import Platform
 from gp4u_server.foundation.streams import Streams
@@ -38,6 +40,7 @@ def hub_of(platform: Platform, address: str) -> Hub:
         nodes=platform.get(NodeService),
         jobs=platform.get(JobService),
         health=platform.get(HealthService),
+        standbys=platform.get(StandbyService),
         tokens=platform.get(AgentTokens),
         streams=platform.get(Streams),
         clock=platform.provided[Clock],
@@ -46,6 +49,8 @@ def hub_of(platform: Platform, address: str) -> Hub:
         address=address,
         public=platform.get(PublicAddress),
         authority_database=authority,
+        telemetry=platform.get(TelemetryService),
+        telemetry_every_s=settings.telemetry_every_s,
     )
 
 

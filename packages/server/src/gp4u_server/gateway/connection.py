@@ -29,9 +29,12 @@ from gp4u_protocol.messages import (
     Refused,
     Report,
     ReportAck,
+    StandbyReport,
+    StandbySpec,
     Token,
     Welcome,
 )
+from gp4u_protocol.telemetry import Telemetry
 from starlette.websockets import WebSocket
 
 from gp4u_server.catalyst.jobs.errors import StaleEpoch
@@ -68,7 +71,7 @@ class _FirstStep:
         self.progress = progress
 
 
-_Work = Claim | Report | LogChunk | _Refresh | _FirstStep
+_Work = Claim | Report | LogChunk | StandbyReport | _Refresh | _FirstStep
 
 
 class Connection:
@@ -82,6 +85,7 @@ class Connection:
         self.session_no = proven.connected.session_no
         self.version = proven.connected.desired_version
         self._placements = {item.spec.placement_id: item for item in proven.connected.placements}
+        self._standbys: list[StandbySpec] | None = proven.standbys
         self._progress: dict[str, Progress] = {}
         self._first_steps_told: set[str] = set()
         self._outgoing: asyncio.Queue[Message] = asyncio.Queue(OUTGOING_MAX)
@@ -130,6 +134,7 @@ class Connection:
                 http_token=self.hub.tokens.mint(self.node_id),
                 gateways=self.hub.gateway_urls,
                 apis=self.hub.api_urls,
+                telemetry_every_s=self.hub.telemetry.every_s if self.hub.telemetry else None,
             )
         )
         self._send_desired()
@@ -186,8 +191,11 @@ class Connection:
             elif isinstance(message, Claim):
                 if self.hub.claim_received(self.node_id, self.session_id):
                     self._enqueue(message)
-            elif isinstance(message, Report | LogChunk):
+            elif isinstance(message, Report | LogChunk | StandbyReport):
                 self._enqueue(message)
+            elif isinstance(message, Telemetry):
+                if self.hub.telemetry is not None:
+                    self.hub.telemetry.add(self.node_id, message)
             else:
                 raise Refusal("unexpected_message", f"{message.type} has no place here.", retry=True)
 
@@ -243,7 +251,11 @@ class Connection:
     def _send_desired(self) -> None:
         self._desired_sent_at = self.hub.clock.monotonic_s()
         self._send(
-            Desired(version=self.version, placements=[item.spec for item in self._placements.values()])
+            Desired(
+                version=self.version,
+                placements=[item.spec for item in self._placements.values()],
+                standbys=self._standbys,
+            )
         )
 
     def _status(self, status: PlacementStatus, beat: Heartbeat) -> None:
@@ -309,6 +321,10 @@ class Connection:
             await self._report(work)
         elif isinstance(work, LogChunk):
             await self._log(work)
+        elif isinstance(work, StandbyReport):
+            if self.hub.standbys is not None:
+                async with self.hub.database.transaction() as session:
+                    await self.hub.standbys.record_report(session, self.node_id, work)
         elif isinstance(work, _FirstStep):
             with contextlib.suppress(StaleEpoch):
                 async with self.hub.database.transaction() as session:
@@ -323,6 +339,8 @@ class Connection:
             # The version first: a change in between is then read with an older version, and asked for again.
             version = await self.hub.nodes.desired_version(session, self.node_id)
             placements = await self.hub.jobs.live_on_node(session, self.node_id)
+            if self.hub.standbys is not None:
+                self._standbys = await self.hub.standbys.wanted_on_node(session, self.node_id)
         self.version = version
         self._placements = {item.spec.placement_id: item for item in placements}
         self.hub.table.keep_only(

@@ -15,6 +15,8 @@ from gp4u_server.catalyst.health.lease_table import Change, LeaseTable, NodeStat
 from gp4u_server.catalyst.health.service import HealthService
 from gp4u_server.catalyst.jobs.service import JobService
 from gp4u_server.catalyst.jobs.transitions import NODE_DESIRED_CHANNEL
+from gp4u_server.catalyst.standby.service import StandbyService
+from gp4u_server.catalyst.telemetry.service import TelemetryService
 from gp4u_server.foundation.listening import notifications
 from gp4u_server.foundation.streams import Streams
 from gp4u_server.gateway.change_writing import ChangeWriter
@@ -26,6 +28,7 @@ from gp4u_server.gateway.decisions import (
     rebuilt,
 )
 from gp4u_server.gateway.metrics import GatewayMetrics
+from gp4u_server.gateway.telemetry_buffer import TelemetryBuffer
 from gp4u_server.kit.clock import Clock
 from gp4u_server.kit.db import Database
 from gp4u_server.kit.ids import new_id
@@ -79,6 +82,9 @@ class Hub:
         address: str = "",
         public: PublicAddress | None = None,
         authority_database: Database | None = None,
+        standbys: StandbyService | None = None,
+        telemetry: TelemetryService | None = None,
+        telemetry_every_s: float = 10.0,
     ) -> None:
         self.database = database
         # Agents' messages may use every connection of the pool for long; the right to renew leases must not wait there.
@@ -86,6 +92,7 @@ class Hub:
         self.nodes = nodes
         self.jobs = jobs
         self.health = health
+        self.standbys = standbys
         self.tokens = tokens
         self.streams = streams
         self.clock = clock
@@ -98,6 +105,11 @@ class Hub:
         self.gateway_id = ""
         self.table = LeaseTable(heartbeat_interval_s, lease_ttl_s)
         self.metrics = GatewayMetrics()
+        self.telemetry = (
+            TelemetryBuffer(database, telemetry, clock, self.metrics.registry, every_s=telemetry_every_s)
+            if telemetry is not None
+            else None
+        )
         self.connections: dict[str, Connected] = {}
         self._losses_unwritten = UnwrittenLosses()
         self._writer = ChangeWriter(
@@ -127,6 +139,8 @@ class Hub:
             group.create_task(self._poll_loop())
             group.create_task(self._writer.run())
             group.create_task(self._publish_loop())
+            if self.telemetry is not None:
+                group.create_task(self.telemetry.run())
 
     # --- connections -------------------------------------------------------------------------------------
 
