@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 
 import pytest
 from gp4u_protocol.messages import ActualState
-from gp4u_server.catalyst.failover.control import LimitsLoop, MovesLoop
+from gp4u_server.catalyst.failover.control import LimitsLoop
 from gp4u_server.catalyst.failover.handlers import CapacityHandlers
+from gp4u_server.catalyst.failover.moves import MovesLoop
 from gp4u_server.catalyst.jobs.types import JobState, Outcome
 from gp4u_server.catalyst.jobs.views import JobView, PlacementView
 from gp4u_server.kit.db import Database
@@ -23,7 +24,7 @@ class Market(BookingWorld):
     def __init__(self, database: Database) -> None:
         super().__init__(database)
         CapacityHandlers(self.jobs).subscribe(self.bus)
-        self.moves = MovesLoop(database, self.jobs, self.nodes)
+        self.moves = MovesLoop(database, self.jobs, self.nodes, self.clock)
         self.limits = LimitsLoop(database, self.jobs)
 
     async def lose(self, placement: PlacementView) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from gp4u_protocol.job_spec import JobSpec, OnNodeLoss, Protection
+from gp4u_protocol.job_spec import BookingKind, JobSpec, NoticeSignal, OnNodeLoss, Protection
 
 FIELDS: dict[str, set[str]] = {
     "": {
@@ -28,13 +28,14 @@ FIELDS: dict[str, set[str]] = {
         "budget",
         "protection",
         "failover",
+        "kind",
         "max_duration",
     },
     "resources": {"gpus", "vram_gb", "gpu_model", "cpus", "memory_gb", "disk_gb", "region", "network"},
     "checkpoint": {"path", "every", "keep"},
     "checkpoint.keep": {"last", "hourly"},
     "budget": {"per_hour", "total"},
-    "failover": {"on_node_loss", "max_moves", "per_hour", "same_region_only", "deadline"},
+    "failover": {"on_node_loss", "max_moves", "per_hour", "same_region_only", "deadline", "notice_signal"},
 }
 _DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(s|m|h|d)?\s*$")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, None: 1}
@@ -139,6 +140,8 @@ class _Reader:
             spec["protection"] = self._choice(
                 "protection", document["protection"], [p.value for p in Protection]
             )
+        if "kind" in document:
+            spec["kind"] = self._choice("kind", document["kind"], [kind.value for kind in BookingKind])
         if "max_duration" in document:
             spec["duration_s_max"] = self._duration("max_duration", document["max_duration"])
         spec["resources"] = self._resources(self._section(document, "resources"))
@@ -233,6 +236,10 @@ class _Reader:
                 spec[target] = section[name]
         if "per_hour" in section:
             spec["per_hour_micros_max"] = self._money("failover.per_hour", section["per_hour"])
+        if "notice_signal" in section:
+            spec["notice_signal"] = self._choice(
+                "failover.notice_signal", section["notice_signal"], [choice.value for choice in NoticeSignal]
+            )
         if "deadline" in section:
             spec["deadline_s"] = self._duration("failover.deadline", section["deadline"])
         return spec

@@ -47,6 +47,23 @@ class OnNodeLoss(StrEnum):
     STOP = "stop"  # it ends as stopped; its last checkpoint is kept
 
 
+class BookingKind(StrEnum):
+    """On what terms a job has its GPUs."""
+
+    ON_DEMAND = "on_demand"  # until it ends, at the offer's price
+    INTERRUPTIBLE = "interruptible"  # cheaper, until an on-demand job needs them: then it has notice and moves
+
+
+class NoticeSignal(StrEnum):
+    """What a job may ask to be sent when it is given notice."""
+
+    SIGUSR1 = "SIGUSR1"
+    SIGUSR2 = "SIGUSR2"
+    SIGHUP = "SIGHUP"
+    SIGINT = "SIGINT"
+    SIGTERM = "SIGTERM"
+
+
 class Resources(Strict):
     """What a node must have to run the job."""
 
@@ -114,6 +131,9 @@ class FailoverRule(Strict):
         le=31_536_000,
         description="seconds after its submission at which it is stopped gracefully, running or waiting",
     )
+    notice_signal: NoticeSignal | None = Field(
+        default=None, description="sent to every process of the job when it is given notice to leave its node"
+    )
 
 
 class JobSpec(Strict):
@@ -133,6 +153,10 @@ class JobSpec(Strict):
     )
     upload_id: str | None = Field(
         default=None, description="the folder sent with the job (see POST /uploads)"
+    )
+    kind: BookingKind = Field(
+        default=BookingKind.ON_DEMAND,
+        description="interruptible: at the offer's interruptible floor, until an on-demand job needs the GPUs",
     )
     start_from: str | None = Field(
         default=None,

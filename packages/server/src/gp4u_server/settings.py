@@ -89,9 +89,22 @@ class Settings(BaseSettings):
     )
     telemetry_keep_minutes_days: int = Field(default=31, ge=2, description="and summed up by minute")
     telemetry_keep_hours_days: int = Field(default=0, ge=0, description="and by hour; 0: for ever")
+    notice_s: float = Field(
+        default=60.0,
+        ge=5,
+        le=900,
+        description="notice that a job gets before it leaves its node for maintenance, a drain with a deadline, or an "
+        "on-demand job (interruptible bookings)",
+    )
     owner_share_percent: int = Field(default=80, ge=0, le=100, description="of each charge, to an owner")
     operator_share_percent: int = Field(
         default=85, ge=0, le=100, description="to an owner with the role operator"
+    )
+    standby_rate_bps: int = Field(
+        default=500,
+        ge=1,
+        le=10_000,
+        description="what a hot standby costs while it is ready, in basis points of its node's own rate",
     )
     checkpoint_keep_last: int = Field(
         default=5,

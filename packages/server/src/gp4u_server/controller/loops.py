@@ -11,14 +11,16 @@ from gp4u_server.catalyst.failover.control import (
     AskedStopsLoop,
     CapacityLoop,
     LimitsLoop,
-    MovesLoop,
     PlacingLoop,
 )
+from gp4u_server.catalyst.failover.moves import MovesLoop
 from gp4u_server.catalyst.health.authority import AuthorityWatch
 from gp4u_server.catalyst.health.control import DeadGatewayLoop, DutyLoop
 from gp4u_server.catalyst.health.service import HealthService
 from gp4u_server.catalyst.jobs.service import JobService
 from gp4u_server.catalyst.routing.service import Router
+from gp4u_server.catalyst.standby.control import StandbyLoop
+from gp4u_server.catalyst.standby.service import StandbyService
 from gp4u_server.catalyst.telemetry.control import PartitionLoop, Retention, rollup_loops
 from gp4u_server.controller.runner import ControlLoop
 from gp4u_server.foundation.platform import Platform
@@ -40,9 +42,12 @@ def control_loops(platform: Platform) -> list[ControlLoop]:
         OutboxPruning(database),
         PlacingLoop(database, jobs, platform.get(Router)),
         AskedStopsLoop(database, jobs),
-        MovesLoop(database, jobs, platform.get(NodeService)),
+        MovesLoop(
+            database, jobs, platform.get(NodeService), clock, notice_s=platform.settings.notice_s
+        ),
         CapacityLoop(database, jobs, platform.get(NodeService)),
         LimitsLoop(database, jobs),
+        StandbyLoop(database, platform.get(StandbyService)),
         DeadGatewayLoop(
             database,
             platform.get(HealthService),

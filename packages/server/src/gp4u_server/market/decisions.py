@@ -7,7 +7,6 @@ from gp4u_server.kit.money import MICROS_PER_UNIT
 from gp4u_server.market.catalogue import Catalogue
 from gp4u_server.market.errors import NodeHasNoGpu, TermsInvalid
 from gp4u_server.market.types import GpuModel
-from gp4u_server.nodes.reliability import hazard_per_hour, survival
 from gp4u_server.nodes.types import NodeView
 
 
@@ -51,6 +50,7 @@ def offered_model(node: NodeView, catalogue: Catalogue) -> GpuModel:
 def node_columns(node: NodeView, model: str) -> dict[str, Any]:
     """What an offer of this node's cards of `model` says about the node."""
     cards = [device for device in node.devices if device.model == model]
+    record = node.record
     return {
         "node_name": node.name,
         "region": node.region,
@@ -60,10 +60,17 @@ def node_columns(node: NodeView, model: str) -> dict[str, Any]:
         "runtimes": sorted(node.runtimes),
         "simulated": node.simulated,
         "node_ready": node.is_usable,
-        "gpus_total": len(cards),
-        "gpus_free": sum(not card.in_use for card in cards),
-        "reliability": round(survival(node.losses, node.online_s), 6),
-        "hazard_per_hour": hazard_per_hour(node.losses, node.online_s),
+        # A card that failed is not for rent; one that is kept for a job is, but not now.
+        "gpus_total": sum(card.fault is None for card in cards),
+        "gpus_free": sum(card.is_free for card in cards),
+        "in_pool": node.in_pool,
+        "window_starts_at": next((window.starts_at for window in node.windows), None),
+        "reliability": round(record.reliability, 6),
+        "reliability_low": round(record.reliability_low, 6),
+        "reliability_high": round(record.reliability_high, 6),
+        "record": record.sentence,
+        "seen_s": round(record.seen_s, 3),
+        "hazard_per_hour": node.hazard_per_hour,
     }
 
 

@@ -6,7 +6,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from gp4u_server.foundation.events import EventBus
 from gp4u_server.market.service import MarketService
-from gp4u_server.nodes.events import NodeDutyChanged, NodeFactsChanged, NodeLivenessChanged, NodeRemoved
+from gp4u_server.nodes.events import (
+    NodeDutyChanged,
+    NodeFactsChanged,
+    NodeLivenessChanged,
+    NodeRemoved,
+    NodeScoreChanged,
+)
 
 
 @dataclass(frozen=True)
@@ -21,6 +27,7 @@ class MarketHandlers:
         bus.subscribe(NodeFactsChanged, self.on_facts_changed)
         bus.subscribe(NodeDutyChanged, self.on_duty_changed)
         bus.subscribe(NodeRemoved, self.on_removed)
+        bus.subscribe(NodeScoreChanged, self.on_score_changed)
 
     async def on_liveness_changed(self, session: AsyncSession, event: NodeLivenessChanged) -> None:
         """The node can, or can no longer, be booked."""
@@ -32,6 +39,10 @@ class MarketHandlers:
 
     async def on_duty_changed(self, session: AsyncSession, event: NodeDutyChanged) -> None:
         """The node is drained, quarantined or back: its offer is bookable only in service."""
+        await self.market.refresh(session, event.node_id)
+
+    async def on_score_changed(self, session: AsyncSession, event: NodeScoreChanged) -> None:
+        """Search shows the new score, and the router weighs the new hazard, from this commit on."""
         await self.market.refresh(session, event.node_id)
 
     async def on_removed(self, session: AsyncSession, event: NodeRemoved) -> None:

@@ -44,6 +44,10 @@ class OfferRow(Base):
     disk_gb: Mapped[int]
     runtimes: Mapped[list[str]]
     reliability: Mapped[float] = mapped_column(Double)
+    reliability_low: Mapped[float] = mapped_column(Double, server_default=text("0"))
+    reliability_high: Mapped[float] = mapped_column(Double, server_default=text("1"))
+    record: Mapped[str] = mapped_column(server_default=text("''"))
+    seen_s: Mapped[float] = mapped_column(Double, server_default=text("0"))
     hazard_per_hour: Mapped[float] = mapped_column(Double)
     fp16_tflops: Mapped[float] = mapped_column(Double)
     fp32_tflops: Mapped[float] = mapped_column(Double)

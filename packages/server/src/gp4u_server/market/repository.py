@@ -35,6 +35,10 @@ def view(row: OfferRow) -> OfferView:
         disk_gb=row.disk_gb,
         runtimes=tuple(row.runtimes),
         reliability=row.reliability,
+        reliability_low=row.reliability_low,
+        reliability_high=row.reliability_high,
+        record=row.record,
+        seen_s=row.seen_s,
         hazard_per_hour=row.hazard_per_hour,
         fp16_tflops=row.fp16_tflops,
         fp32_tflops=row.fp32_tflops,
@@ -44,6 +48,8 @@ def view(row: OfferRow) -> OfferView:
         node_ready=row.node_ready,
         state=OfferState(row.state),
         listed_at=row.listed_at,
+        in_pool=row.in_pool,
+        window_starts_at=row.window_starts_at,
     )
 
 

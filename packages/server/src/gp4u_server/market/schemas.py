@@ -46,7 +46,13 @@ class OfferOut(Strict):
     region: str
     cpus: int
     memory_gb: int
-    reliability: float
+    reliability: float = Field(description="probability of surviving 24 h, Bayesian mean")
+    reliability_low: float = Field(default=0.0, description="lower end of its 90 % interval")
+    reliability_high: float = Field(default=1.0, description="upper end of its 90 % interval")
+    record: str = Field(
+        default="", description='uptime and sample size in words, such as "99.1 %, 41 days seen"'
+    )
+    seen_s: float = Field(default=0.0, description="time online and time lost: what these figures rest on")
     fp16_tflops: float
     fp32_tflops: float
     memory_bandwidth_gb_s: float
@@ -54,6 +60,12 @@ class OfferOut(Strict):
     simulated: bool
     state: OfferState
     listed_at: datetime
+    in_pool: bool = Field(
+        default=False, description="it takes only jobs that lost their node, and is not in search"
+    )
+    window_starts_at: datetime | None = Field(
+        default=None, description="its node's next maintenance: it takes nothing that would run into it"
+    )
 
 
 class FacetValueOut(Strict):

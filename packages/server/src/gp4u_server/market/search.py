@@ -37,6 +37,10 @@ _SHOWN = [
         "cpus",
         "memory_gb",
         "reliability",
+        "reliability_low",
+        "reliability_high",
+        "record",
+        "seen_s",
         "fp16_tflops",
         "fp32_tflops",
         "memory_bandwidth_gb_s",
@@ -44,6 +48,7 @@ _SHOWN = [
         "simulated",
         "state",
         "listed_at",
+        "window_starts_at",
     )
 ]
 
@@ -61,7 +66,8 @@ class Found:
 async def search(session: AsyncSession, query: Query, *, cursor: str | None, limit: int) -> Found:
     """Offers that can be booked now. Raises InvalidCursor when the cursor belongs to another sort."""
     sort = query.sort or DEFAULT_SORT
-    conditions: list[Any] = [text(BOOKABLE), *(_condition(term) for term in query.terms)]
+    # Beside, and not within, the condition of the partial indexes: few nodes are in the replacement pool.
+    conditions: list[Any] = [text(BOOKABLE), text("NOT in_pool"), *(_condition(term) for term in query.terms)]
     order = (_column(sort.field.column), _column("id"))
     page = (
         select(*_SHOWN)

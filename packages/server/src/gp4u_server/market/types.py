@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from gp4u_protocol.job_spec import BookingKind
+
 
 class OfferState(StrEnum):
     """What the owner said of an offer."""
@@ -18,7 +20,8 @@ class OfferView:
     """One offer with all that search shows and routing weighs.
 
     Prices are micro-units of the platform's currency per GPU and hour; memory is in GiB; throughput in TFLOPS as
-    published (see docs/gpu-models.md); `reliability` is the probability of surviving 24 hours.
+    published (see docs/gpu-models.md); `reliability` is the probability of surviving 24 hours. `in_pool`: it takes
+    replacements only. `window_starts_at`: the node's next maintenance begins then, or has begun.
     """
 
     id: str
@@ -50,15 +53,25 @@ class OfferView:
     node_ready: bool
     state: OfferState
     listed_at: datetime
+    reliability_low: float = 0.0  # with `nodes.reliability.INTERVAL`, it lies between these two
+    reliability_high: float = 1.0
+    record: str = ""
+    seen_s: float = 0.0
+    in_pool: bool = False
+    window_starts_at: datetime | None = None
 
     @property
     def is_bookable(self) -> bool:
         """Whether search shows it."""
-        return self.state is OfferState.LISTED and self.node_ready and self.gpus_free > 0
+        return self.state is OfferState.LISTED and self.node_ready and self.gpus_free > 0 and not self.in_pool
 
-    def rate_per_hour_micros(self, gpus: int) -> int:
-        """What `gpus` of its GPUs cost per hour."""
-        return self.price_per_gpu_hour_micros * gpus
+    def rate_per_hour_micros(self, gpus: int, kind: BookingKind = BookingKind.ON_DEMAND) -> int:
+        """What `gpus` of its GPUs cost per hour. Interruptible ones cost the floor that the owner set; where he set none,
+        the offer takes no interruptible booking, and the answer is the price."""
+        price = self.price_per_gpu_hour_micros
+        if kind is BookingKind.INTERRUPTIBLE and self.interruptible_floor_micros is not None:
+            price = self.interruptible_floor_micros
+        return price * gpus
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from gp4u_server.foundation.events import EventBus
 from gp4u_server.kit.clock import Clock
 from gp4u_server.kit.ids import new_id
-from gp4u_server.nodes import duty_repository, repository
+from gp4u_server.nodes import duty_repository, repository, window_repository
 from gp4u_server.nodes.duty import FLAPPING_WINDOW, Quarantine, quarantine_after_loss
 from gp4u_server.nodes.errors import NodeNotFound
 from gp4u_server.nodes.events import NodeDrainRequested, NodeDutyChanged
@@ -46,7 +46,7 @@ class NodeDuties:
         busy = bool(await repository.running_jobs(session, [node_id]))
         duty = Duty.DRAINING if busy or row.duty != Duty.MAINTENANCE else Duty.MAINTENANCE
         # From here on nobody counts on it.
-        columns = closed_downtime(row, now)
+        columns = {"maintenance_until": None, **closed_downtime(row, now)}
         await self._assume(session, row, duty, said, now, drain_deadline_at=deadline, **columns)
         if duty is Duty.DRAINING:
             await self.bus.publish(
@@ -54,10 +54,14 @@ class NodeDuties:
             )
 
     async def undrain(self, session: AsyncSession, node_id: str, *, owner_id: str | None) -> None:
-        """Back into service, from drain, maintenance or quarantine. Harmless on a node that is. Raises NodeNotFound."""
+        """Back into service, from drain, maintenance or quarantine. Harmless on a node that is. A maintenance window that
+        has begun is over. Raises NodeNotFound."""
         row = await self._locked(session, node_id, owner_id)
         now = self.clock.now()
-        ended = {"quarantined_until": now} if row.duty == Duty.QUARANTINED else {}
+        ended: dict[str, object] = {"maintenance_until": None}
+        if row.duty == Duty.QUARANTINED:
+            ended["quarantined_until"] = now
+        await window_repository.end_active(session, node_id)
         await self._assume(session, row, Duty.IN_SERVICE, None, now, **ended)
 
     async def draining_nodes(self, session: AsyncSession) -> list[DrainingNode]:
@@ -127,7 +131,7 @@ class NodeDuties:
         changes = {"drain_deadline_at": None, "duty_since": since, "duty_reason": reason, **columns}
         await repository.change_node(session, row.id, duty=duty, **changes)
         if was is not duty:
-            until = changes.get("quarantined_until")
+            until = changes.get("quarantined_until") or changes.get("maintenance_until")
             await self.bus.publish(
                 session,
                 NodeDutyChanged(

@@ -77,3 +77,15 @@ class DevicesTaken(DomainError):
 
     code = "devices_taken"
     kind = Kind.CONFLICT
+
+
+class WindowInvalid(DomainError):
+    """A maintenance window that cannot be planned like this."""
+
+    code = "window_invalid"
+
+
+class WindowNotFound(NotFound):
+    """The node has no such maintenance window."""
+
+    code = "window_not_found"

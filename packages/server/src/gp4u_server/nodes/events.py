@@ -25,6 +25,20 @@ class NodeLivenessChanged(NodeEvent):
     was: Liveness
     session_no: int
     at: datetime
+    ours: bool = False
+    """Lost, because the platform lost sight of it: nothing is known of the node itself."""
+    silent_s: float | None = None
+    socket_open: bool | None = None
+    """Whether its connection was still open when it was declared lost; None: not known."""
+
+
+class NodeScoreChanged(NodeEvent):
+    """Something was attributed to the node, or taken back. Its row is locked."""
+
+    topic: ClassVar[str] = "node.score_changed"
+    before: float
+    after: float
+    incident_id: str | None = None
 
 
 class NodeFactsChanged(NodeEvent):
@@ -62,3 +76,10 @@ class NodeDrainRequested(NodeEvent):
     topic: ClassVar[str] = "node.drain_requested"
     reason: str
     deadline_at: datetime | None = None
+
+
+class DevicesToLeave(NodeEvent):
+    """Jobs hold devices of this node that failed or are kept for another job. Whoever runs jobs wakes his loop, as for
+    `NodeDrainRequested`: this transaction holds the node, so it may lock no job."""
+
+    topic: ClassVar[str] = "node.devices_to_leave"

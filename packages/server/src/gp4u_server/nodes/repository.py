@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from gp4u_protocol.messages import DeviceFacts
-from sqlalchemy import Integer, Row, and_, case, cast, distinct, func, insert, select, text, update
+from sqlalchemy import Integer, Row, and_, case, cast, distinct, func, insert, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -14,6 +14,8 @@ from gp4u_server.nodes.types import Liveness, NodeStatus, TakenDevice
 
 STANDING = NodeRow.status != NodeStatus.REMOVED
 DESIRED_CHANNEL = "gp4u_node_desired"
+MISSED_FOR = timedelta(days=7)
+"""A device that the machine lists no more is shown for this long; after that its owner has taken it out."""
 HEARD_GAP_MAX = timedelta(seconds=5)
 """A gateway says every 2 s that it lives. After a longer pause it, or the database, was away."""
 
@@ -73,6 +75,29 @@ async def node(
         query = query.with_for_update(key_share=True)
     found = await session.execute(query.execution_options(populate_existing=True))
     return found.scalar_one_or_none()
+
+
+async def lock_any(session: AsyncSession, node_id: str) -> NodeRow | None:
+    """One node, locked, also a removed one."""
+    query = select(NodeRow).where(NodeRow.id == node_id).with_for_update(key_share=True)
+    return (await session.scalars(query.execution_options(populate_existing=True))).one_or_none()
+
+
+async def any_nodes(session: AsyncSession, node_ids: Sequence[str]) -> Sequence[NodeRow]:
+    """These nodes, removed ones too."""
+    return (await session.scalars(select(NodeRow).where(NodeRow.id.in_(node_ids)))).all()
+
+
+async def main_models(session: AsyncSession, node_ids: Sequence[str]) -> dict[str, str]:
+    """The model that each node has most cards of; the first by name on a tie."""
+    counted = (
+        select(DeviceRow.node_id, DeviceRow.model)
+        .where(DeviceRow.node_id.in_(node_ids))
+        .group_by(DeviceRow.node_id, DeviceRow.model)
+        .distinct(DeviceRow.node_id)
+        .order_by(DeviceRow.node_id, func.count().desc(), DeviceRow.model)
+    )
+    return {row.node_id: row.model for row in await session.execute(counted)}
 
 
 async def identity(session: AsyncSession, node_id: str) -> Row[bytes, str] | None:
@@ -157,10 +182,11 @@ async def see_gateway(session: AsyncSession, gateway_id: str, now: datetime) -> 
 
 
 async def devices_of(session: AsyncSession, node_ids: Sequence[str]) -> Sequence[DeviceRow]:
-    """Present devices of these nodes, in the machine's own order."""
+    """Devices of these nodes, in the machine's own order: those that are there, and those that failed lately."""
+    missed = DeviceRow.enrolled & (DeviceRow.faulted_at > func.now() - MISSED_FOR)
     found = await session.scalars(
         select(DeviceRow)
-        .where(DeviceRow.node_id.in_(node_ids), DeviceRow.present)
+        .where(DeviceRow.node_id.in_(node_ids), or_(DeviceRow.present, missed))
         .order_by(DeviceRow.node_id, DeviceRow.position)
         .execution_options(populate_existing=True)
     )
@@ -213,6 +239,8 @@ async def take_devices(
             DeviceRow.model == model,
             DeviceRow.present,
             DeviceRow.taken_as.is_(None),
+            DeviceRow.reserved_for.is_(None),
+            DeviceRow.faulted_at.is_(None),
         )
         .order_by(DeviceRow.position)
         .limit(gpus)

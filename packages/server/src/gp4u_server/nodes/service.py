@@ -2,17 +2,18 @@
 
 import hashlib
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from gp4u_protocol.messages import NodeFacts
+from gp4u_protocol.messages import AgentLife, NodeFacts
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gp4u_server.kit.ids import new_id
-from gp4u_server.nodes import repository
+from gp4u_server.nodes import repository, score_repository
 from gp4u_server.nodes.decisions import check_facts, free_name, proven_key, slug
-from gp4u_server.nodes.duties import NodeDuties, closed_downtime
+from gp4u_server.nodes.device_care import DeviceCare
+from gp4u_server.nodes.duties import closed_downtime
 from gp4u_server.nodes.errors import (
     DeviceElsewhere,
     DevicesTaken,
@@ -27,18 +28,21 @@ from gp4u_server.nodes.errors import (
 from gp4u_server.nodes.events import NodeFactsChanged, NodeLivenessChanged, NodeRemoved
 from gp4u_server.nodes.models import NodeRow
 from gp4u_server.nodes.ports import HardwareCatalogue
+from gp4u_server.nodes.scores import NodeScores, online_s_of
 from gp4u_server.nodes.types import (
     DeviceView,
     Duty,
     EnrolmentToken,
     Joined,
     Liveness,
+    MaintenanceWindow,
     NodeIdentity,
     NodeSession,
     NodeStatus,
     NodeView,
     TakenDevice,
 )
+from gp4u_server.nodes.windows import NodeWindows
 
 ENROLMENT_TOKEN_LIFETIME = timedelta(minutes=10)
 ENROLMENT_TOKEN_PREFIX = "gp4u_join_"  # noqa: S105 (a prefix, not a secret)
@@ -47,8 +51,8 @@ ORPHANS_BATCH_MAX = 1000
 
 
 @dataclass(frozen=True)
-class NodeService(NodeDuties):
-    """Enrolment, identity, liveness, duty, devices and statistics of nodes.
+class NodeService(NodeScores, NodeWindows, DeviceCare):
+    """Enrolment, identity, liveness, duty, maintenance windows, devices and statistics of nodes.
 
     `allow_simulated` False refuses machines whose GPUs are invented (a marketplace for real money wants that).
     """
@@ -178,6 +182,16 @@ class NodeService(NodeDuties):
             raise NodeNotFound("There is no such node of yours.")
         return (await self._views(session, [row]))[0]
 
+    async def set_pool(
+        self, session: AsyncSession, node_id: str, *, owner_id: str | None, in_pool: bool
+    ) -> None:
+        """Put the node into the replacement pool, or take it out: there it takes only jobs that lost their node, and they
+        are offered it before the market. Jobs that run there stay. Raises NodeNotFound."""
+        row = await self._locked(session, node_id, owner_id)
+        if row.in_pool != in_pool:
+            await repository.change_node(session, node_id, in_pool=in_pool)
+            await self.bus.publish(session, NodeFactsChanged(node_id=node_id))
+
     async def remove(self, session: AsyncSession, owner_id: str, node_id: str) -> None:
         """Remove a node; its name, key and devices are free again. Raises NodeNotFound, NodeBusy."""
         row = await repository.node(session, node_id, owner_id=owner_id, lock=True)
@@ -225,11 +239,29 @@ class NodeService(NodeDuties):
                     vram_gb=round(device.vram_mb / 1024),
                     simulated=device.simulated,
                     in_use=device.taken_as is not None,
+                    reserved_for=device.reserved_for,
+                    fault=None if device.faulted_at is None else device.fault_reason or "It failed.",
+                    back_at=device.probation_until,
                 )
             )
+        windows = await self.windows_of(session, ids)
         jobs = await repository.running_jobs(session, ids)
         now = self.clock.now()
-        return [_view(row, tuple(devices[row.id]), jobs.get(row.id, 0), now) for row in rows]
+        known = await self.expectations(session, rows, now)
+        views = []
+        for row in rows:
+            standing, prior = known[row.id]
+            view = _view(row, tuple(devices[row.id]), tuple(windows[row.id]), jobs.get(row.id, 0), now)
+            views.append(
+                replace(
+                    view,
+                    host_losses=standing.host_losses,
+                    network_losses=standing.network_losses,
+                    away_s=standing.away_ms / 1000,
+                    prior=prior,
+                )
+            )
+        return views
 
     # --- gateway -----------------------------------------------------------------------------------------
 
@@ -239,7 +271,14 @@ class NodeService(NodeDuties):
         return None if row is None else NodeIdentity(row.public_key, NodeStatus(row.status))
 
     async def record_connected(
-        self, session: AsyncSession, node_id: str, *, gateway_id: str, facts: NodeFacts, now: datetime
+        self,
+        session: AsyncSession,
+        node_id: str,
+        *,
+        gateway_id: str,
+        facts: NodeFacts,
+        now: datetime,
+        life: AgentLife | None = None,
     ) -> int:
         """The node proved its key to this gateway: it is online, and only the session number answered may write.
 
@@ -277,8 +316,11 @@ class NodeService(NodeDuties):
             findings=findings,
             **columns,
         )
+        if life is not None:
+            await score_repository.keep_life(session, node_id, life.model_dump(mode="json"))
         if changed or status != row.status:
             await self.bus.publish(session, NodeFactsChanged(node_id=node_id))
+        await self.record_devices_listed(session, node_id, [device.uuid for device in facts.devices])
         if was is not Liveness.ONLINE:
             await self._announce(session, node_id, was, Liveness.ONLINE, session_no, now)
         return session_no
@@ -292,6 +334,8 @@ class NodeService(NodeDuties):
         liveness: Liveness,
         at: datetime,
         ours: bool = False,
+        silent_s: float | None = None,
+        socket_open: bool | None = None,
     ) -> bool:
         """Write a change of liveness. False: a newer session has the node, and nothing was written.
 
@@ -317,7 +361,19 @@ class NodeService(NodeDuties):
         if lost and not blameless:
             changes |= {"losses": row.losses + 1, "down_since": at}
         await repository.change_node(session, node_id, liveness=liveness, **changes)
-        await self._announce(session, node_id, was, liveness, session_no, at)
+        await self.bus.publish(
+            session,
+            NodeLivenessChanged(
+                node_id=node_id,
+                liveness=liveness,
+                was=was,
+                session_no=session_no,
+                at=at,
+                ours=ours,
+                silent_s=silent_s,
+                socket_open=socket_open,
+            ),
+        )
         if lost:
             await self._lost(session, row, at, ours=blameless)
         return True
@@ -331,7 +387,13 @@ class NodeService(NodeDuties):
         )
 
     async def _announce(
-        self, session: AsyncSession, node_id: str, was: Liveness, now_is: Liveness, no: int, at: datetime
+        self,
+        session: AsyncSession,
+        node_id: str,
+        was: Liveness,
+        now_is: Liveness,
+        no: int,
+        at: datetime,
     ) -> None:
         await self.bus.publish(
             session, NodeLivenessChanged(node_id=node_id, liveness=now_is, was=was, session_no=no, at=at)
@@ -400,8 +462,13 @@ def _closed_exposure(row: NodeRow, at: datetime) -> dict[str, object]:
     return {"online_ms": row.online_ms + elapsed_ms, "online_since": None}
 
 
-def _view(row: NodeRow, devices: tuple[DeviceView, ...], running_jobs: int, now: datetime) -> NodeView:
-    open_s = 0.0 if row.online_since is None else max(0.0, (now - row.online_since).total_seconds())
+def _view(
+    row: NodeRow,
+    devices: tuple[DeviceView, ...],
+    windows: tuple[MaintenanceWindow, ...],
+    running_jobs: int,
+    now: datetime,
+) -> NodeView:
     away_s = 0.0 if row.down_since is None else max(0.0, (now - row.down_since).total_seconds())
     return NodeView(
         id=row.id,
@@ -418,7 +485,7 @@ def _view(row: NodeRow, devices: tuple[DeviceView, ...], running_jobs: int, now:
         runtimes=dict(row.facts.get("runtimes", {})),
         devices=devices,
         losses=row.losses,
-        online_s=row.online_ms / 1000 + open_s,
+        online_s=online_s_of(row, now),
         down_s=row.down_ms / 1000 + away_s,
         running_jobs=running_jobs,
         last_seen_at=row.last_seen_at,
@@ -429,4 +496,7 @@ def _view(row: NodeRow, devices: tuple[DeviceView, ...], running_jobs: int, now:
         duty_since=row.duty_since,
         drain_deadline_at=row.drain_deadline_at,
         quarantined_until=row.quarantined_until if row.duty == Duty.QUARANTINED else None,
+        in_pool=row.in_pool,
+        maintenance_until=row.maintenance_until,
+        windows=windows,
     )

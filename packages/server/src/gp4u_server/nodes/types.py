@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from gp4u_server.nodes.reliability import PRIOR_SHAPE, PUBLISHED, Prior, Record, record_of
+
 
 class NodeStatus(StrEnum):
     """Whether the platform trusts the node's facts."""
@@ -48,9 +50,56 @@ class NodeSession:
     liveness: Liveness
 
 
+class WindowState(StrEnum):
+    """Where a maintenance window stands."""
+
+    PLANNED = "planned"
+    ACTIVE = "active"
+    OVER = "over"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True)
+class MaintenanceWindow:
+    """A span in which the node is out of service by its owner's plan."""
+
+    id: str
+    node_id: str
+    starts_at: datetime
+    ends_at: datetime
+    reason: str | None
+    state: WindowState
+
+
+@dataclass(frozen=True)
+class FailedDevice:
+    """A device that cannot be used. `back_at`: it is there again, and offered from then on if it behaves."""
+
+    id: str
+    node_id: str
+    uuid: str
+    reason: str
+    faults: int
+    back_at: datetime | None
+
+
+@dataclass(frozen=True)
+class ReservedDevice:
+    """A device that is kept for a job until an instant. `in_use`: another job holds it still."""
+
+    node_id: str
+    uuid: str
+    job_id: str
+    until: datetime
+    in_use: bool
+
+
 @dataclass(frozen=True)
 class DeviceView:
-    """One GPU of a node. `vram_gb` is in GiB, rounded to whole ones."""
+    """One GPU of a node. `vram_gb` is in GiB, rounded to whole ones.
+
+    `reserved_for`: the job that it is kept for. `fault`: why it is out of the offer; `back_at`: its probation ends then.
+    """
 
     id: str
     uuid: str
@@ -58,6 +107,14 @@ class DeviceView:
     vram_gb: int
     simulated: bool
     in_use: bool
+    reserved_for: str | None = None
+    fault: str | None = None
+    back_at: datetime | None = None
+
+    @property
+    def is_free(self) -> bool:
+        """Whether anybody may take it now."""
+        return self.fault is None and not self.in_use and self.reserved_for is None
 
 
 @dataclass(frozen=True)
@@ -89,6 +146,25 @@ class NodeView:
     drain_deadline_at: datetime | None = None
     quarantined_until: datetime | None = None
     down_s: float = 0.0
+    in_pool: bool = False
+    maintenance_until: datetime | None = None
+    windows: tuple[MaintenanceWindow, ...] = ()
+
+    host_losses: int = 0  # of `losses`, those attributed to its hardware or software
+    network_losses: int = 0
+    away_s: float = 0.0  # away by its own or its network's fault
+    prior: Prior = PUBLISHED
+
+    @property
+    def record(self) -> Record:
+        """How well it did and how well it will probably do."""
+        return record_of(self.host_losses, self.online_s, self.away_s, self.prior)
+
+    @property
+    def hazard_per_hour(self) -> float:
+        """Losses an hour that a job on it must expect, by its host or its network: to the job they are the same."""
+        losses = PRIOR_SHAPE + self.host_losses + self.network_losses
+        return losses / (self.prior.rate_h + self.online_s / 3600)
 
     @property
     def is_usable(self) -> bool:
@@ -98,6 +174,22 @@ class NodeView:
             and self.liveness is Liveness.ONLINE
             and self.duty is Duty.IN_SERVICE
         )
+
+
+@dataclass(frozen=True)
+class ScoreChange:
+    """A node's reliability before and after an event, and what the event added to its record (negative: took back)."""
+
+    id: str
+    node_id: str
+    before: float
+    after: float
+    host_losses: int
+    network_losses: int
+    away_s: float
+    incident_id: str | None
+    reason: str
+    at: datetime
 
 
 @dataclass(frozen=True)

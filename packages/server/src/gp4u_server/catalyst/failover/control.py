@@ -24,7 +24,6 @@ log = structlog.get_logger(__name__)
 PLACING_BATCH = 50
 PLACING_AT_ONCE = 4
 LIMITS_BATCH = 50
-MOVES_BATCH = 50
 SIGNALS_BATCH = 100
 WOKEN_PER_NODE = 50
 REFUSED_RETRY_S = 15.0
@@ -157,35 +156,6 @@ class AskedStopsLoop:
 
 
 @dataclass(frozen=True)
-class MovesLoop:
-    """Gives the jobs of draining nodes notice to leave, one job a transaction, until none is left there."""
-
-    database: Database
-    jobs: JobService
-    nodes: NodeService
-    name: str = "moves"
-    interval_s: float = 2.0
-    channels: tuple[str, ...] = (WORK_CHANNEL,)
-
-    async def run_once(self) -> int:
-        """One look at every draining node; returns how many jobs were given notice."""
-        async with self.database.transaction() as session:
-            leaving = [
-                (job_id, node)
-                for node in await self.nodes.draining_nodes(session)
-                for job_id in await self.jobs.to_move(session, node.node_id, MOVES_BATCH)
-            ]
-        moved = 0
-        for job_id, node in leaving:
-            try:
-                async with self.database.transaction() as session:
-                    moved += await self.jobs.request_move(session, job_id, node.node_id, node.reason)
-            except Exception:  # one job that cannot be told keeps no other on the node; it is asked again
-                log.exception("move_failed", job_id=job_id, node_id=node.node_id)
-        return moved
-
-
-@dataclass(frozen=True)
 class CapacityLoop:
     """Wakes jobs that wait for capacity when there is some. Without it they would sleep their pause out."""
 
@@ -202,15 +172,21 @@ class CapacityLoop:
         woken = 0
         async with self.database.transaction() as session:
             for node_id in sorted(await repository.take_signals(session, SIGNALS_BATCH)):
+                woken += await self._wake_those_it_is_kept_for(session, node_id)
                 woken += await self._wake(session, node_id)
         return woken
+
+    async def _wake_those_it_is_kept_for(self, session: AsyncSession, node_id: str) -> int:
+        kept = await self.nodes.reserved_on(session, node_id)
+        still_held = {device.job_id for device in kept if device.in_use}
+        return await self.jobs.wake(session, sorted({device.job_id for device in kept} - still_held))
 
     async def _wake(self, session: AsyncSession, node_id: str) -> int:
         try:
             node = await self.nodes.view(session, node_id)
         except NodeNotFound:
             return 0
-        free = [device for device in node.devices if not device.in_use]
+        free = [device for device in node.devices if device.is_free]
         if not node.is_usable or not free:
             return 0
         return await self.jobs.wake_waiting(

@@ -10,6 +10,7 @@ from gp4u_server.catalyst.jobs.service import JobService
 from gp4u_server.catalyst.jobs.transitions import WORK_CHANNEL, notify
 from gp4u_server.foundation.events import EventBus
 from gp4u_server.nodes.events import (
+    DevicesToLeave,
     NodeDrainRequested,
     NodeDutyChanged,
     NodeFactsChanged,
@@ -31,6 +32,7 @@ class CapacityHandlers:
         bus.subscribe(NodeFactsChanged, self.facts_changed)
         bus.subscribe(NodeDutyChanged, self.duty_changed)
         bus.subscribe(NodeDrainRequested, self.drain_requested)
+        bus.subscribe(DevicesToLeave, self.devices_to_leave)
         bus.subscribe(PlacementEnded, self.placement_ended)
 
     async def liveness_changed(self, session: AsyncSession, event: NodeLivenessChanged) -> None:
@@ -49,6 +51,10 @@ class CapacityHandlers:
 
     async def drain_requested(self, session: AsyncSession, event: NodeDrainRequested) -> None:
         """Its jobs have to leave: `MovesLoop` sees to it. This transaction holds the node, so it may lock no job."""
+        await notify(session, WORK_CHANNEL, "")
+
+    async def devices_to_leave(self, session: AsyncSession, event: DevicesToLeave) -> None:
+        """Jobs hold GPUs that failed or are kept for others: `MovesLoop` sees to it, as for a drain."""
         await notify(session, WORK_CHANNEL, "")
 
     async def placement_ended(self, session: AsyncSession, event: PlacementEnded) -> None:

@@ -54,7 +54,7 @@ class DeadGatewayLoop:
 
 @dataclass(frozen=True)
 class DutyLoop:
-    """Drained nodes go into maintenance; quarantines that are over end."""
+    """Drained nodes go into maintenance; quarantines, maintenance windows and probations of devices begin and end."""
 
     database: Database
     nodes: NodeService
@@ -63,6 +63,9 @@ class DutyLoop:
     channels: tuple[str, ...] = ()
 
     async def run_once(self) -> int:
-        """One node, in a transaction of its own; returns 0 or 1."""
-        async with self.database.transaction() as session:
-            return await self.nodes.settle_duties(session)
+        """One node of each, in a transaction of its own; returns how many changed."""
+        changed = 0
+        for step in (self.nodes.settle_duties, self.nodes.settle_windows, self.nodes.settle_devices):
+            async with self.database.transaction() as session:
+                changed += await step(session)
+        return changed

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from gp4u_protocol.job_spec import OnNodeLoss, Protection
 from gp4u_protocol.messages import ActualState
 
+from gp4u_server.catalyst.jobs.notice import preemption_pause_s
 from gp4u_server.catalyst.jobs.types import JobState, Outcome, PlacementState
 
 START_FAILURES_MAX = 3
@@ -55,13 +56,15 @@ SENTENCES = {
         "Its node was lost after it had moved as often as it may (failover.max_moves). Its last checkpoint is kept."
     ),
     "node_drained": "The node was taken out of service and the job was submitted without protection.",
+    "preempted": "An on-demand job needed the GPUs, and the job was submitted without protection.",
     "not_claimed": "The node did not take the job in time.",
 }
 
 
 @dataclass(frozen=True)
 class JobFacts:
-    """What the verdict depends on. `moving`: its placement was told to stop so that it goes on elsewhere."""
+    """What the verdict depends on. `moving`: its placement has notice to leave, so that it goes on elsewhere; `preempted`: for
+    an on-demand job, the `preemptions`-th time in a row."""
 
     protection: Protection
     has_run: bool
@@ -71,6 +74,8 @@ class JobFacts:
     moves: int = 0
     moves_max: int | None = None
     moving: bool = False
+    preempted: bool = False
+    preemptions: int = 0
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,10 @@ class Verdict:
     detail: str | None = None
     retry_after_s: float | None = None
     start_failures: int = 0
+
+
+FINISHED_LATE = Verdict(Outcome.DONE, JobState.DONE)
+"""It had exited 0 with everything saved before its run was given up; the report came late, but before another run began."""
 
 
 def retry_delay_s(failures: int) -> float:
@@ -157,8 +166,10 @@ def after_moved(facts: JobFacts, *, confirmed: bool = True) -> Verdict:
     if facts.stop_reason is not None:
         return Verdict(Outcome.MOVED, JobState.STOPPED, facts.stop_reason, SENTENCES.get(facts.stop_reason))
     if facts.protection is Protection.NONE and facts.has_run:
-        return Verdict(Outcome.MOVED, JobState.FAILED, "node_drained", SENTENCES["node_drained"])
-    return _going_on(facts, Outcome.MOVED, 0.0 if confirmed else UNCONFIRMED_MOVE_PAUSE_S)
+        why = "preempted" if facts.preempted else "node_drained"
+        return Verdict(Outcome.MOVED, JobState.FAILED, why, SENTENCES[why])
+    pause_s = preemption_pause_s(facts.preemptions) if facts.preempted else 0.0
+    return _going_on(facts, Outcome.MOVED, pause_s if confirmed else max(pause_s, UNCONFIRMED_MOVE_PAUSE_S))
 
 
 def _going_on(facts: JobFacts, outcome: Outcome, pause_s: float = 0.0) -> Verdict:

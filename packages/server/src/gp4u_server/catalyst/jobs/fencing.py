@@ -20,20 +20,32 @@ class ReportFate(StrEnum):
     STALE = "stale"  # changes nothing; the node kills what is left
     REPEATED = "repeated"  # acknowledged again, without effect
     APPLY = "apply"
+    FINISHED = "finished"  # the run was given up, but nothing runs in its place, and its result is complete: the job is done
 
 
 def judge_report(
-    epoch: int, seq: int, *, placement_epoch: int, job_epoch: int, ended: bool, last_seq: int
+    epoch: int,
+    seq: int,
+    *,
+    placement_epoch: int,
+    job_epoch: int,
+    ended: bool,
+    last_seq: int,
+    finishes: bool = False,
 ) -> ReportFate:
     """A report of `epoch` with number `seq`; `last_seq` is the highest that was applied.
 
-    A repetition is acknowledged even after the end, or the node would send the end's report for ever.
+    A repetition is acknowledged even after the end, or the node would send the end's report for ever. `finishes`: it says
+    that the job exited 0 with everything saved, and the job still waits to go on elsewhere. Its epoch is the job's own, so
+    no other run has begun: a move never loses a finished result, however late its report arrives.
     """
     if placement_epoch != epoch or job_epoch != epoch:
         return ReportFate.STALE
     if seq <= last_seq:
         return ReportFate.REPEATED
-    return ReportFate.STALE if ended else ReportFate.APPLY
+    if not ended:
+        return ReportFate.APPLY
+    return ReportFate.FINISHED if finishes else ReportFate.STALE
 
 
 def is_newer_checkpoint(newest: tuple[int, int] | None, epoch: int, seq: int) -> bool:

@@ -93,6 +93,7 @@ class Placing(UseCases):
         row.next_attempt_at = None
         row.attempts = 0
         row.detail = None
+        row.waiting = row.held_back_until = None
         await session.flush()
         await session.refresh(placement)
         kind, title = EventKind.MATCHED, f"Matched with {offer.node_name}"
@@ -139,6 +140,7 @@ class Placing(UseCases):
             return
         row.attempts += 1
         row.next_attempt_at = retry_at
+        row.waiting = detail
         summary = str(detail.get("summary") or "Waiting for a node that fits")
         if row.detail != summary:
             row.detail = summary
@@ -159,6 +161,13 @@ class Placing(UseCases):
     ) -> int:
         """A node of this size can be had: let waiting jobs that it may suit be tried at once. Answers how many."""
         woken = await repository.wake_waiting(session, gpus=gpus, vram_gb=vram_gb, region=region, limit=limit)
+        if woken:
+            await notify(session, WORK_CHANNEL, "")
+        return len(woken)
+
+    async def wake(self, session: AsyncSession, job_ids: Sequence[str]) -> int:
+        """Let these jobs be tried at once, whatever pause they keep: something is kept for them. Answers how many."""
+        woken = await repository.wake(session, job_ids) if job_ids else []
         if woken:
             await notify(session, WORK_CHANNEL, "")
         return len(woken)

@@ -2,15 +2,20 @@
 
 from dataclasses import dataclass
 
-from gp4u_protocol.messages import PlacementSpec, Progress, Report, ReportAck
+from gp4u_protocol.job_spec import Protection
+from gp4u_protocol.messages import ActualState, PlacementSpec, Progress, Report, ReportAck
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from gp4u_server.catalyst.jobs import fencing, repository
+from gp4u_server.catalyst.jobs import decisions, fencing, repository
+from gp4u_server.catalyst.jobs.events import CheckpointSaved
 from gp4u_server.catalyst.jobs.logs import append_log
+from gp4u_server.catalyst.jobs.losses import Losses
+from gp4u_server.catalyst.jobs.models import Job, Placement
+from gp4u_server.catalyst.jobs.notice import smoothed_cost_ms
 from gp4u_server.catalyst.jobs.timeline import CHECKPOINTS_SHOWN_ALL
-from gp4u_server.catalyst.jobs.transitions import db_now, ms_between
-from gp4u_server.catalyst.jobs.types import EventKind, PlacementState
-from gp4u_server.catalyst.jobs.use_cases import UseCases, stale
+from gp4u_server.catalyst.jobs.transitions import WORK_CHANNEL, db_now, ms_between, notify
+from gp4u_server.catalyst.jobs.types import EventKind, Outcome, PlacementState
+from gp4u_server.catalyst.jobs.use_cases import stale
 from gp4u_server.catalyst.jobs.views import PlacementView, placement_spec, placement_view
 
 
@@ -26,14 +31,15 @@ class LeasedPlacement:
 
 
 @dataclass(frozen=True)
-class Reports(UseCases):
+class Reports(Losses):
     """The node's side. Every write is fenced by the placement's epoch."""
 
     async def live_on_node(self, session: AsyncSession, node_id: str) -> list[LeasedPlacement]:
         """What the node should run now: the body of `Desired`."""
+        now = await db_now(session)
         return [
             LeasedPlacement(
-                spec=placement_spec(job, placement),
+                spec=placement_spec(job, placement, now),
                 renter_id=job.renter_id,
                 claimed=placement.state != PlacementState.OFFERED.value,
                 wants_first_step=placement.recovery is not None and "first_step_ms" not in placement.recovery,
@@ -71,6 +77,7 @@ class Reports(UseCases):
             job_epoch=job.epoch,
             ended=placement.state == PlacementState.ENDED.value,
             last_seq=placement.report_seq,
+            finishes=_finishes(job, placement, report),
         )
         if fate is fencing.ReportFate.STALE:
             return stale
@@ -78,7 +85,12 @@ class Reports(UseCases):
         if fate is fencing.ReportFate.REPEATED:
             return ack
         placement.report_seq = report.seq
-        await self._transitions.apply_report(session, job, placement, report)
+        if fate is fencing.ReportFate.FINISHED:
+            await self._settle(session, job)
+            at = await db_now(session)
+            await self._transitions.apply(session, job, decisions.FINISHED_LATE, at, exit_code=0)
+        else:
+            await self._transitions.apply_report(session, job, placement, report)
         return ack
 
     async def append_log(
@@ -132,8 +144,14 @@ class Reports(UseCases):
         if not fencing.is_newer_checkpoint(newest, epoch, seq):
             return
         job.checkpoint_id, job.checkpoint_epoch, job.checkpoint_seq = checkpoint_id, epoch, seq
-        job.checkpoint_at = placement.checkpoint_at = await db_now(session)
+        job.checkpoint_at = placement.checkpoint_at = at = await db_now(session)
         job.checkpoints_count += 1
+        if ms is not None:
+            job.checkpoint_cost_ms = smoothed_cost_ms(job.checkpoint_cost_ms, ms)
+        if trigger == "job" and placement.stop_due_at is not None:
+            # It has notice, and has saved what it wanted to save: whatever it did from here on would be lost.
+            placement.stop_due_at = job.checkpoint_at
+            await notify(session, WORK_CHANNEL, "")
         if pace is not None and placement.checkpoint_interval is not None:
             placement.checkpoint_interval = {**placement.checkpoint_interval, **pace}
         if step is not None:
@@ -157,6 +175,16 @@ class Reports(UseCases):
             )
         else:
             await session.flush()
+        if job.spec.get("protection") == Protection.HOT.value:
+            saved = CheckpointSaved(
+                job_id=job.id,
+                renter_id=job.renter_id,
+                checkpoint_id=checkpoint_id,
+                epoch=epoch,
+                seq=seq,
+                at=at,
+            )
+            await self.bus.publish(session, saved)
 
     async def record_first_step(
         self, session: AsyncSession, placement_id: str, epoch: int, progress: Progress
@@ -168,3 +196,15 @@ class Reports(UseCases):
         ms = ms_between(job.last_beat_at, await db_now(session))
         placement.recovery = {**placement.recovery, "first_step_ms": ms}
         job.progress = progress.model_dump()
+
+
+def _finishes(job: Job, placement: Placement, report: Report) -> bool:
+    """Whether a report from a run that was given up says that the job is done, while nothing runs in its place."""
+    return (
+        report.state is ActualState.EXITED
+        and report.exit_code == 0
+        and report.saved
+        and placement.outcome in (Outcome.MOVED, Outcome.LOST)
+        and job.state in fencing.PLACEABLE
+        and job.stop_reason is None
+    )

@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from gp4u_protocol.job_spec import JobSpec
+from gp4u_protocol.messages import DesiredRun
 from sqlalchemy import ColumnElement, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gp4u_server.catalyst.jobs.models import Job, Placement
+from gp4u_server.catalyst.jobs.notice import LiveRun, NoticeReason
 from gp4u_server.catalyst.jobs.types import FINAL_JOB_STATES, JobState, Outcome, PlacementState
 
 _LIVE = Placement.state != PlacementState.ENDED.value
@@ -114,7 +117,8 @@ async def wake_waiting(
     """Let at most `limit` jobs that wait for capacity be tried now, recovering ones first, then the oldest.
 
     Those whose plain numbers a node of this size cannot meet sleep on. A job that is just being placed is waited for
-    (its try may not have seen what came free); one that pauses after a failed start keeps its pause.
+    (its try may not have seen what came free); one that pauses (after a failed start, an unconfirmed move, or because it
+    was preempted again and again) keeps its pause.
     """
     statement = text(
         """
@@ -122,6 +126,7 @@ async def wake_waiting(
             SELECT id FROM jobs
             WHERE state IN ('queued', 'recovering') AND next_attempt_at IS NOT NULL
               AND (attempts > 0 OR start_failures = 0)
+              AND (held_back_until IS NULL OR held_back_until <= clock_timestamp())
               AND (spec->'resources'->>'gpus')::int <= :gpus
               AND (spec->'resources'->>'vram_gb_min')::int <= :vram_gb
               AND (spec->'resources'->'regions' = '[]' OR EXISTS (
@@ -143,18 +148,77 @@ async def wake_waiting(
     return list((await session.scalars(statement, values)).all())
 
 
-async def to_move(session: AsyncSession, node_id: str, limit: int) -> list[str]:
-    """Jobs with a live placement on a node that neither moves nor stops."""
+async def runs_on(session: AsyncSession, node_ids: Sequence[str]) -> list[LiveRun]:
+    """Live placements on these nodes whose jobs were not told to end."""
+    if not node_ids:
+        return []
     statement = (
-        select(Job.id)
+        select(Job, Placement)
         .join(Placement, Placement.job_id == Job.id)
-        .where(
-            Placement.node_id == node_id, _LIVE, Placement.moving_reason.is_(None), Job.stop_reason.is_(None)
-        )
+        .where(Placement.node_id.in_(node_ids), _LIVE, Job.stop_reason.is_(None))
         .order_by(Job.id)
+        .execution_options(populate_existing=True)
+    )
+    return [_live_run(job, placement) for job, placement in await session.execute(statement)]
+
+
+async def under_notice(session: AsyncSession, limit: int) -> list[LiveRun]:
+    """Live placements that are going to be told to stop."""
+    statement = (
+        select(Job, Placement)
+        .join(Placement, Placement.job_id == Job.id)
+        .where(Placement.stop_due_at.is_not(None), _LIVE)
+        .order_by(Job.id)
+        .limit(limit)
+        .execution_options(populate_existing=True)
+    )
+    return [_live_run(job, placement) for job, placement in await session.execute(statement)]
+
+
+def _live_run(job: Job, placement: Placement) -> LiveRun:
+    spec = JobSpec.model_validate(job.spec)
+    began = job.started_at or placement.created_at
+    return LiveRun(
+        job_id=job.id,
+        placement_id=placement.id,
+        node_id=placement.node_id,
+        device_uuids=tuple(placement.device_uuids),
+        kind=spec.kind,
+        rate_per_hour_micros=placement.rate_per_hour_micros,
+        created_at=placement.created_at,
+        ends_by=began + timedelta(seconds=spec.duration_s_max),
+        checkpoint_cost_s=None if job.checkpoint_cost_ms is None else job.checkpoint_cost_ms / 1000,
+        notice_reason=NoticeReason(placement.notice_reason) if placement.notice_reason else None,
+        is_stopping=placement.desired == DesiredRun.STOP.value,
+    )
+
+
+async def due_moves(session: AsyncSession, limit: int) -> list[str]:
+    """Jobs whose notice is over, the longest due first."""
+    statement = (
+        select(Placement.job_id)
+        .where(Placement.stop_due_at <= func.clock_timestamp(), _LIVE)
+        .order_by(Placement.stop_due_at)
         .limit(limit)
     )
     return list((await session.scalars(statement)).all())
+
+
+async def wake(session: AsyncSession, job_ids: Sequence[str]) -> Sequence[str]:
+    """Let these jobs be tried now, if they wait; in the order of their ids."""
+    statement = text(
+        """
+        WITH locked AS (
+            SELECT id FROM jobs
+            WHERE id = ANY(:ids) AND state IN ('queued', 'recovering') AND next_attempt_at IS NOT NULL
+            ORDER BY id FOR NO KEY UPDATE
+        )
+        UPDATE jobs SET next_attempt_at = least(next_attempt_at, clock_timestamp())
+        FROM locked WHERE jobs.id = locked.id
+        RETURNING jobs.id
+        """
+    )
+    return list((await session.scalars(statement, {"ids": list(job_ids)})).all())
 
 
 async def unsettled_jobs(session: AsyncSession, limit: int) -> list[str]:

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from gp4u_server.catalyst.jobs import decisions
 from gp4u_server.catalyst.jobs.events import JobEnded, PlacementEnded, PlacementRan
 from gp4u_server.catalyst.jobs.models import Job, Placement
+from gp4u_server.catalyst.jobs.notice import NoticeReason
 from gp4u_server.catalyst.jobs.ports import NodeDesires
 from gp4u_server.catalyst.jobs.timeline import Timeline
 from gp4u_server.catalyst.jobs.types import EventKind, JobState, Outcome, PlacementState
@@ -56,6 +57,7 @@ class Transitions:
             # Nobody superseded this epoch, yet the node gave the run up (say, frozen for a day): start over elsewhere.
             job.last_beat_at = job.lost_at = at
             verdict = decisions.after_lost(facts_of(job, placement))
+            placement.reason = "shim_lost" if shim_lost else "killed"
             await self.end_placement(session, job, placement, verdict, at)
             await self.apply(session, job, verdict, at, exit_code=None)
             await self.node_changed(session, placement.node_id)
@@ -160,6 +162,7 @@ class Transitions:
         """The placement is over; from here on nothing is accepted from it. Touches no other row."""
         at = max(at, placement.metered_from or placement.created_at)
         self.close_segment(job, placement, at)
+        placement.stop_due_at = None
         placement.state = PlacementState.ENDED.value
         placement.outcome = verdict.outcome.value
         placement.reason = verdict.reason or placement.reason
@@ -202,6 +205,7 @@ class Transitions:
             if JobState(job.state).is_final:
                 return  # stopped by whoever heard of the placement's end
             job.next_attempt_at = at + timedelta(seconds=verdict.retry_after_s or 0.0)
+            job.held_back_until = job.next_attempt_at if verdict.retry_after_s else None
             await session.flush()
             await notify(session, WORK_CHANNEL, job.id)
             return
@@ -209,6 +213,7 @@ class Transitions:
         job.reason, job.detail, job.exit_code = verdict.reason, verdict.detail, exit_code
         job.ended_at = max(at, job.created_at)
         job.next_attempt_at = None
+        job.waiting = None
         kind, title = {
             JobState.DONE: (EventKind.DONE, "Done"),
             JobState.FAILED: (EventKind.FAILED, "Failed"),
@@ -262,6 +267,8 @@ def facts_of(job: Job, placement: Placement | None = None) -> decisions.JobFacts
         moves=job.moves,
         moves_max=spec.failover.moves_max,
         moving=placement is not None and placement.moving_reason is not None,
+        preempted=placement is not None and placement.notice_reason == NoticeReason.PREEMPTION,
+        preemptions=job.preemptions,
     )
 
 

@@ -5,9 +5,10 @@ from datetime import datetime
 from typing import Any
 
 from gp4u_protocol.job_spec import JobSpec
-from gp4u_protocol.messages import DesiredRun, PlacementSpec, RestorePoint
+from gp4u_protocol.messages import DesiredRun, Notice, PlacementSpec, RestorePoint
 
 from gp4u_server.catalyst.jobs.models import Job, Placement
+from gp4u_server.catalyst.jobs.notice import grace_s
 from gp4u_server.catalyst.jobs.types import JobState, Outcome, PlacementState
 
 
@@ -41,6 +42,7 @@ class JobView:
     log_bytes: int
     last_beat_at: datetime | None
     lost_at: datetime | None
+    preempted_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,7 @@ def job_view(job: Job) -> JobView:
         log_bytes=job.log_bytes,
         last_beat_at=job.last_beat_at,
         lost_at=job.lost_at,
+        preempted_at=job.preempted_at,
     )
 
 
@@ -148,8 +151,8 @@ def placement_view(placement: Placement, renter_id: str) -> PlacementView:
     )
 
 
-def placement_spec(job: Job, placement: Placement) -> PlacementSpec:
-    """What the agent is told. Everything it needs, nothing of the renter's person or money."""
+def placement_spec(job: Job, placement: Placement, now: datetime) -> PlacementSpec:
+    """What the agent is told at `now`. Everything it needs, nothing of the renter's person or money."""
     spec = JobSpec.model_validate(job.spec)
     restore = None
     if (
@@ -183,4 +186,23 @@ def placement_spec(job: Job, placement: Placement) -> PlacementSpec:
         checkpoint_hazard_per_hour=interval.get("hazard_per_hour"),
         upload_id=spec.upload_id,
         restore=restore,
+        stop_grace_s=grace_s(
+            placement.stop_requested_at or now,
+            placement.notice_deadline_at,
+            None if job.checkpoint_cost_ms is None else job.checkpoint_cost_ms / 1000,
+        ),
+        notice=_notice(spec, placement, now),
+    )
+
+
+def _notice(spec: JobSpec, placement: Placement, now: datetime) -> Notice | None:
+    if placement.notice_deadline_at is None or placement.notice_reason is None:
+        return None
+    signal = spec.failover.notice_signal
+    return Notice(
+        reason=placement.notice_reason,
+        sentence=placement.moving_reason or "",
+        deadline_at=placement.notice_deadline_at,
+        seconds_left=round((placement.notice_deadline_at - now).total_seconds(), 3),
+        signal=None if signal is None else signal.value,
     )
