@@ -6,6 +6,7 @@ import fcntl
 import logging
 import os
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,6 +43,7 @@ from gp4u_agent.node_context import NodeContext
 from gp4u_agent.placement import Placement, lease_clock
 from gp4u_agent.placement_dir import PlacementDir
 from gp4u_agent.reconcile import Phase, reconcile
+from gp4u_agent.telemetry.feed import TelemetryFeed
 
 TICK_S = 0.5
 REPORT_RESEND_S = 2.0
@@ -85,6 +87,13 @@ class Agent:
         self._absent_reported: dict[LeaseId, float] = {}
         self._reports_sent_at = 0.0
         self._health = sensors.health(set())
+        self._telemetry = TelemetryFeed(
+            sensors.sampler(),
+            sensors.folder,
+            busy=self._busy,
+            send=self._connection.send,
+            connected=lambda: self._connection.connected,
+        )
         self._wake = asyncio.Event()
         self._forgetting: set[asyncio.Task[None]] = set()
 
@@ -108,6 +117,7 @@ class Agent:
                 tasks.create_task(self._connection.run())
                 tasks.create_task(self._converge())
                 tasks.create_task(self._feel())
+                tasks.create_task(self._telemetry.run())
         except* Exception as failed:
             raise failed.exceptions[0] from None
         finally:
@@ -129,6 +139,7 @@ class Agent:
         self._holder.begin_session(welcome.session_id, welcome.lease_ttl_s)
         self._http.token = welcome.http_token
         self._learn_addresses(welcome)
+        self._telemetry.welcomed(welcome.telemetry_every_s)
         self._desired = None
         self._reports_sent_at = 0.0
         for placement in self._placements.values():
@@ -155,6 +166,7 @@ class Agent:
     def beat(self, seq: int) -> AgentMessage:
         """See SessionOwner."""
         self._holder.heartbeat_sent(seq, lease_clock())
+        self._telemetry.link.sent(seq, time.monotonic())
         for placement in self._placements.values():
             placement.renew_status()
         statuses = [placement.status() for placement in self._placements.values()]
@@ -163,7 +175,8 @@ class Agent:
     def heard(self, message: GatewayMessage) -> None:
         """See SessionOwner."""
         if isinstance(message, HeartbeatAck):
-            self._connection.acknowledged(message.seq)
+            self._telemetry.link.answered(message.seq, time.monotonic())
+            self._connection.acknowledged(message.seq, message.ttl_s)
             renewed = [(key.placement_id, key.epoch) for key in message.renewed]
             for renewal in self._holder.heartbeat_acked(self._session_id, message.seq, renewed):
                 placement = self._placements.get(LeaseId(renewal.placement_id, renewal.epoch))
@@ -335,14 +348,8 @@ class Agent:
     async def _feel(self) -> None:
         """Readings are taken beside the heartbeat: a slow sensor must not delay the lease."""
         while True:
-            busy = {
-                uuid
-                for placement in self._placements.values()
-                if placement.phase is not Phase.ENDED
-                for uuid in placement.spec.device_uuids
-            }
             try:
-                self._health = await asyncio.to_thread(self._sensors.health, busy)
+                self._health = await asyncio.to_thread(self._sensors.health, self._busy())
             except Exception:
                 # A driver that fails says nothing of the other GPUs' jobs: their leases must go on.
                 log.exception("the sensors failed")
@@ -350,6 +357,15 @@ class Agent:
 
     def _watch_lifeline(self) -> None:
         """When whoever started us holds the other end of a pipe and dies, we go too (our shims watch it themselves)."""
+    def _busy(self) -> set[str]:
+        """Devices that jobs hold."""
+        return {
+            uuid
+            for placement in self._placements.values()
+            if placement.phase is not Phase.ENDED
+            for uuid in placement.spec.device_uuids
+        }
+
         lifeline = os.environ.get(LIFELINE_VARIABLE)
         if lifeline:
             asyncio.get_running_loop().add_reader(int(lifeline), lambda: os._exit(1))

@@ -13,6 +13,9 @@ from gp4u_agent.facts.simulated import SimulationSpec
 from gp4u_agent.runtime import process, sandbox
 from gp4u_agent.runtime.containers import probe as containers
 from gp4u_agent.runtime.port import Probe
+from gp4u_agent.telemetry.nvml import NvmlSampler
+from gp4u_agent.telemetry.port import DeviceSampler, NoDevices
+from gp4u_agent.telemetry.simulated import SimulatedSampler
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,17 @@ class Sensors:
             runtimes=self._runtimes,
             simulated=self._simulation is not None,
         )
+
+    def sampler(self) -> DeviceSampler:
+        """Where telemetry reads the GPUs. `folder` is where a simulated node finds its faults."""
+        if self._simulation:
+            return SimulatedSampler(self._simulation, self._devices, self._folder)
+        return NvmlSampler(self._nvml.handles()) if self._nvml else NoDevices()
+
+    @property
+    def folder(self) -> Path:
+        """Where jobs live."""
+        return self._folder
 
     def health(self, busy: Set[str]) -> NodeHealth:
         """How it feels. `busy`: UUIDs of devices that jobs hold."""

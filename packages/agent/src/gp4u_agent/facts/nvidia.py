@@ -52,6 +52,10 @@ class Nvml:
             )
         return found
 
+    def handles(self) -> dict[str, Any]:
+        """The library's handle of each GPU, by UUID."""
+        return {_text(pynvml.nvmlDeviceGetUUID(handle)): handle for handle in self._handles}
+
     def health(self) -> list[DeviceHealth]:
         """Readings of each GPU; None where it does not tell."""
         return [self._health(handle) for handle in self._handles]
