@@ -10,6 +10,7 @@ from gp4u_server.demo.fleet import address_for_agents
 from gp4u_server.supervisor import outside
 from gp4u_server.supervisor.errors import FolderUnusable, OptionsConflict, UpFailed
 from gp4u_server.supervisor.folder import DataFolder
+from gp4u_server.supervisor.plan import UpOptions, kind_of, names
 from gp4u_server.supervisor.progress import commands_to_try, how_to_call
 
 SUMMARY = {"address": "http://127.0.0.1:8000", "demo": True, "data": "/somewhere/my data"}
@@ -98,3 +99,15 @@ def test_the_holder_of_a_folder_is_never_taken_from_an_earlier_start(tmp_path: P
     os.close(descriptor)
     os.close(folder.lock())
     assert folder.supervisor_pid() == os.getpid()
+
+
+def test_several_of_a_kind_have_names_and_the_database_has_room_for_them() -> None:
+    assert names("api", 3) == ["api", "api-2", "api-3"]
+    assert {kind_of(name) for name in names("gateway", 3)} == {"gateway"}
+    one = UpOptions("127.0.0.1", 8000, Path("data"), demo=False)
+    many = UpOptions(
+        "127.0.0.1", 8000, Path("data"), demo=False, apis=16, gateways=16, controllers=16, workers=16
+    )
+    assert one.connections_max == 200
+    # Each process: a pool with its overflow, one that listens; a gateway one more.
+    assert many.connections_max >= 64 * (20 + 1) + 16

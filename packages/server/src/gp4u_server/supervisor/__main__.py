@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from gp4u_server.supervisor.errors import UpFailed
-from gp4u_server.supervisor.plan import UpOptions
+from gp4u_server.supervisor.plan import COUNTED, UpOptions
 from gp4u_server.supervisor.progress import PipeProgress
 from gp4u_server.supervisor.run import Supervisor
 
@@ -19,9 +19,12 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--demo", action="store_true")
+    for kind in COUNTED:
+        parser.add_argument(f"--{kind}", type=int, default=1)
     parser.add_argument("--progress-fd", type=int, required=True)
     arguments = parser.parse_args()
-    options = UpOptions(arguments.host, arguments.port, arguments.data, arguments.demo)
+    counts = {kind: getattr(arguments, kind) for kind in COUNTED}
+    options = UpOptions(arguments.host, arguments.port, arguments.data, arguments.demo, **counts)
     os.set_inheritable(arguments.progress_fd, False)
     with os.fdopen(arguments.progress_fd, "w", closefd=True) as pipe:
         progress = PipeProgress(pipe)

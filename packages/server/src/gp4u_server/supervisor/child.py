@@ -67,6 +67,8 @@ class Child:
     _process: asyncio.subprocess.Process | None = None
     _hopeless: ServerFailed | None = None
     _was_ready: asyncio.Event = field(default_factory=asyncio.Event)
+    _is_ready: asyncio.Event = field(default_factory=asyncio.Event)
+    _restarting: bool = False
 
     @property
     def name(self) -> str:
@@ -90,18 +92,22 @@ class Child:
             raise UpFailed(self._story(f"was not ready after {self.part.ready_timeout_s:.0f} s"))
         await self._task
 
+    async def restart(self) -> None:
+        """End it politely and wait until its successor works. Raises UpFailed when that takes too long; it is started
+        again and again all the same."""
+        self._is_ready.clear()
+        self._restarting = True
+        await self._end_process()
+        try:
+            await asyncio.wait_for(self._is_ready.wait(), self.part.ready_timeout_s)
+            self._restarting = False
+        except TimeoutError:
+            raise UpFailed(self._story(f"was not ready after {self.part.ready_timeout_s:.0f} s")) from None
+
     async def stop(self) -> None:
         """Ask it to end, wait, kill its whole process group if it does not."""
         self._stopping = True
-        process = self._process
-        if process is not None and process.returncode is None:
-            with suppress(ProcessLookupError):
-                process.send_signal(self.part.program.stop_signal)
-            try:
-                await asyncio.wait_for(process.wait(), self.part.stop_timeout_s)
-            except TimeoutError:
-                self._kill_group(process.pid)
-                await process.wait()
+        await self._end_process()
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError, UpFailed):
@@ -120,6 +126,17 @@ class Child:
             shutil.copyfile(self.log, self.log.with_suffix(".log.1"))
             os.truncate(self.log, 0)
 
+    async def _end_process(self) -> None:
+        process = self._process
+        if process is not None and process.returncode is None:
+            with suppress(ProcessLookupError):
+                process.send_signal(self.part.program.stop_signal)
+            try:
+                await asyncio.wait_for(process.wait(), self.part.stop_timeout_s)
+            except TimeoutError:
+                self._kill_group(process.pid)
+                await process.wait()
+
     async def _keep_running(self) -> None:
         deaths_in_a_row = 0
         while not self._stopping:
@@ -135,6 +152,9 @@ class Child:
             self.pid = None
             if self._stopping:
                 return
+            if self._restarting:  # wanted, so neither a failure nor a reason to pause
+                self._restarting = False
+                continue
             lived_s = time.monotonic() - self.started_at
             deaths_in_a_row = 1 if lived_s > HEALTHY_AFTER_S else deaths_in_a_row + 1
             if not self._was_ready.is_set() and self._hopeless is not None:
@@ -165,6 +185,7 @@ class Child:
                 self._kill_group(self.pid)
             return
         self._was_ready.set()
+        self._is_ready.set()
         self._become(ChildState.RUNNING)
 
     def _kill_group(self, pid: int) -> None:

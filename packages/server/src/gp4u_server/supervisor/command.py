@@ -1,4 +1,6 @@
-"""`gp4u down` and `gp4u status`. Exit codes: 0 done · 1 a part is down · 7 nothing runs (status only)."""
+"""`gp4u down`, `gp4u restart` and `gp4u status`. Exit codes: 0 done · 1 a part is down, or did not come back · 7 nothing
+runs (status and restart).
+"""
 
 import json
 import os
@@ -62,6 +64,47 @@ def _stop(folder: DataFolder) -> None:
             click.echo("It did not stop in time and was killed. Nothing that was saved is lost.", err=True)
             return
         time.sleep(0.05)
+
+
+@click.command()
+@data_option
+@json_option
+def restart(data: Path, as_json: bool) -> None:
+    """Restart the processes of GP4U one after the other, for example after an update.
+
+    Each is told to end, finishes what it is at, and is followed by a new one before the next has its turn; agents move on to
+    another gateway meanwhile. Jobs run on. PostgreSQL, Valkey and the public port are not touched.
+    """
+    folder = DataFolder(Path(data).resolve())
+    before = folder.read_status()
+    pid = folder.supervisor_pid()
+    if not folder.is_locked() or pid is None:
+        raise NothingRuns(f"Nothing runs on {folder.root}. Start it with `gp4u up`.")
+    if before.get("pid") != pid or not before.get("ready") or "restart" not in before:
+        raise click.ClickException(f"What runs on {folder.root} is starting, stopping, or too old for this.")
+    os.kill(pid, signal.SIGUSR1)
+    now = before["restart"]
+    shown = None
+    while now["number"] == before["restart"]["number"]:
+        time.sleep(0.05)
+        if not folder.is_locked():
+            raise click.ClickException("It was stopped meanwhile.")
+        now = folder.read_status().get("restart", now)
+        if now["now"] not in (None, shown) and not as_json:
+            shown = now["now"]
+            click.echo(f"Restarting {shown}")
+    if as_json:
+        click.echo(json.dumps({"restarted": now["failure"] is None, "failure": now["failure"]}))
+    elif now["failure"] is None:
+        click.echo("Everything was restarted.")
+    if now["failure"] is not None:
+        raise click.ClickException(now["failure"])
+
+
+class NothingRuns(click.ClickException):
+    """There is nothing to restart."""
+
+    exit_code = NOTHING_RUNS
 
 
 # What is true of a supervisor that has the folder and has not written anything yet.

@@ -9,7 +9,7 @@ import socket
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,14 @@ from gp4u_server.supervisor.folder import DataFolder
 
 OWN_SETTINGS = ("DATABASE_URL", "REDIS_URL", "GP4U_PUBLIC_URL", "GP4U_SECRETS_DIR", "GP4U_OBJECT_STORE_DIR")
 
+CONNECTIONS_EACH = 24
+"""A process holds a pool of up to 20, a connection that listens, and a gateway one for its right to renew leases."""
+CONNECTIONS_SPARE = 30
+CONNECTIONS_MIN = 200
+COUNTED = ("apis", "gateways", "controllers", "workers")
+PROCESSES_MAX = 16
+"""Of one kind under one supervisor."""
+
 # What a demo agent must not see: it stands for a stranger's machine.
 _SERVER_SECRETS = ("DATABASE_URL", "GP4U_DATABASE_URL", "REDIS_URL", "GP4U_REDIS_URL", "GP4U_SECRETS_DIR")
 
@@ -35,6 +43,16 @@ class UpOptions:
     port: int
     data: Path
     demo: bool
+    apis: int = 1
+    gateways: int = 1
+    controllers: int = 1
+    workers: int = 1
+
+    @property
+    def connections_max(self) -> int:
+        """What our processes may ask of PostgreSQL at once, and some for people."""
+        ours = self.apis + self.gateways + self.controllers + self.workers
+        return max(CONNECTIONS_MIN, ours * CONNECTIONS_EACH + CONNECTIONS_SPARE)
 
     def check(self, *, demo_data: bool) -> None:
         """Raises OptionsConflict for demo accounts, whose password everybody knows, on a public address."""
@@ -66,8 +84,8 @@ class UpOptions:
 class Ports:
     """Loopback ports behind the public one; the same for as long as the supervisor lives."""
 
-    api: int
-    gateway: int
+    apis: Sequence[int]
+    gateways: Sequence[int]
 
 
 def is_loopback(host: str) -> bool:
@@ -137,8 +155,8 @@ def platform_parts(
             proxy.configuration(
                 host=options.host,
                 port=options.port,
-                api_port=ports.api,
-                gateway_port=ports.gateway,
+                api_ports=ports.apis,
+                gateway_ports=ports.gateways,
                 storage=folder.root / "caddy",
             )
         )
@@ -150,28 +168,53 @@ def platform_parts(
         agent_environment(env) | {"XDG_CONFIG_HOME": str(folder.run), "XDG_DATA_HOME": str(folder.run)},
     )
     listen = ["--host", "127.0.0.1", "--port"]
-    return [
+    apis = [
         Part(
-            _ours(folder, env, "api", "gp4u_server.api", *listen, str(ports.api)),
+            _ours(folder, env, name, "gp4u_server.api", *listen, str(port)),
             "API",
-            answers(f"http://127.0.0.1:{ports.api}/readiness"),
-        ),
+            answers(f"http://127.0.0.1:{port}/readiness"),
+        )
+        for name, port in zip(names("api", options.apis), ports.apis, strict=True)
+    ]
+    gateways = [
         Part(
-            _ours(folder, env, "gateway", "gp4u_server.gateway", *listen, str(ports.gateway)),
+            _ours(folder, env, name, "gp4u_server.gateway", *listen, str(port)),
             "gateway",
-            answers(f"http://127.0.0.1:{ports.gateway}/readiness"),
+            answers(f"http://127.0.0.1:{port}/readiness"),
+        )
+        for name, port in zip(names("gateway", options.gateways), ports.gateways, strict=True)
+    ]
+    return [
+        *apis,
+        *gateways,
+        *(
+            Part(_ours(folder, env, name, "gp4u_server.controller"), "controller")
+            for name in names("controller", options.controllers)
         ),
-        Part(_ours(folder, env, "controller", "gp4u_server.controller"), "controller"),
         Part(caddy, "public port", answers(_reachable(options) + "/health")),
     ]
 
 
-def background_parts(folder: DataFolder, env: Mapping[str, str]) -> list[Part]:
-    """Effects only, so nobody waits for them: they start last."""
+def names(kind: str, count: int) -> list[str]:
+    """The names of `count` processes of one kind: api, api-2, api-3."""
+    return [kind, *(f"{kind}-{number}" for number in range(2, count + 1))]
+
+
+def kind_of(name: str) -> str:
+    """The other way round."""
+    return name.partition("-")[0]
+
+
+def background_parts(options: UpOptions, folder: DataFolder, env: Mapping[str, str]) -> list[Part]:
+    """Effects only, so nobody waits for them: they start last. One beat is enough: it only says what time it is."""
     celery = ["celery", "--app", "gp4u_server.worker.app:app"]
     schedule = ["beat", "--loglevel=INFO", f"--schedule={folder.run / 'beat-schedule'}", "--pidfile="]
+    work = ["worker", "--loglevel=INFO", "--concurrency=1"]
     return [
-        Part(_ours(folder, env, "worker", *celery, "worker", "--loglevel=INFO", "--concurrency=1"), "worker"),
+        *(
+            Part(_ours(folder, env, name, *celery, *work, f"--hostname={name}@%h"), "worker")
+            for name in names("worker", options.workers)
+        ),
         Part(_ours(folder, env, "beat", *celery, *schedule), "beat"),
     ]
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
+from typing import Any
 
 from gp4u_server import migrations
 from gp4u_server.embedded import postgres, valkey
@@ -19,6 +20,8 @@ from gp4u_server.supervisor.folder import DataFolder, write_json
 from gp4u_server.supervisor.progress import Progress
 
 LOG_CHECK_S = 30.0
+RESTARTED = ("controller", "worker", "beat", "gateway", "api")
+"""What `gp4u restart` restarts, in this order: first what nobody is connected to."""
 
 
 @dataclass
@@ -30,6 +33,8 @@ class Supervisor:
     folder: DataFolder = field(init=False)
     _children: list[Child] = field(default_factory=list)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
+    _restart_asked: asyncio.Event = field(default_factory=asyncio.Event)
+    _restart: dict[str, Any] = field(default_factory=lambda: {"number": 0, "now": None, "failure": None})
     _ready_s: float | None = None
     _began: float = field(default_factory=time.monotonic)
     _started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -46,6 +51,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGUSR1, self._restart_asked.set)
         try:
             starting = asyncio.create_task(self._start_all(lifeline_read))
             stopping = asyncio.create_task(self._stop.wait())
@@ -90,13 +96,16 @@ class Supervisor:
         write_json(
             folder.environment, {name: env[name] for name in plan.OWN_SETTINGS if name in env}, mode=0o600
         )
-        ports = plan.Ports(api=free_port(), gateway=free_port())
+        ports = plan.Ports(
+            apis=[free_port() for _ in range(options.apis)],
+            gateways=[free_port() for _ in range(options.gateways)],
+        )
         self.progress.step("Start API, gateway, controller and public port")
         await self._start(*plan.platform_parts(options, folder, ports, env))
         if options.demo:
             self.progress.step("Enrol the demo fleet: 6 simulated nodes of 4 owners")
             await self._start(plan.demo_part(folder, env, lifeline))
-        await self._start(*plan.background_parts(folder, env))
+        await self._start(*plan.background_parts(options, folder, env))
         self._ready_s = round(time.monotonic() - self._began, 2)
         self._write_status()
         self.progress.ready(
@@ -131,7 +140,10 @@ class Supervisor:
             return given
         self.progress.step("Start the embedded PostgreSQL")
         prepared = await asyncio.to_thread(
-            postgres.prepare, self.folder.root / "postgres", secrets_dir=self.folder.secrets
+            postgres.prepare,
+            self.folder.root / "postgres",
+            secrets_dir=self.folder.secrets,
+            options=postgres.Options(settings={"max_connections": str(self.options.connections_max)}),
         )
         await self._start(plan.postgres_part(prepared))
         await asyncio.to_thread(prepared.make_database)
@@ -156,15 +168,38 @@ class Supervisor:
         await asyncio.gather(*(child.start() for child in children))
 
     async def _serve(self) -> None:
+        restarting = asyncio.create_task(self._restart_when_asked())
         while not self._stop.is_set():
             for child in self._children:
                 child.rotate_log()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), LOG_CHECK_S)
+        restarting.cancel()
+        await asyncio.wait({restarting})
+
+    async def _restart_when_asked(self) -> None:
+        """One process after the other, each only when the one before works again: with several of a kind somebody always
+        serves. The database, the cache, the public port and the demo's agents stay."""
+        while True:
+            await self._restart_asked.wait()
+            self._restart_asked.clear()
+            failure = None
+            for kind in RESTARTED:
+                for child in [child for child in self._children if plan.kind_of(child.name) == kind]:
+                    if failure is None:
+                        self._say_restart(now=child.name)
+                        try:
+                            await child.restart()
+                        except UpFailed as error:  # the others go on as they are
+                            failure = str(error)
+            self._say_restart(number=self._restart["number"] + 1, now=None, failure=failure)
+
+    def _say_restart(self, **changes: Any) -> None:
+        self._restart |= changes
+        self._write_status()
 
     async def _stop_all(self, lifeline_write: int) -> None:
         """Agents first, database last. Closing the lifeline ends what the agents detached on purpose."""
-        by_name = {child.name: child for child in self._children}
         waves = [
             ["fleet"],
             ["caddy"],
@@ -173,7 +208,9 @@ class Supervisor:
             ["postgres"],
         ]
         for wave in waves:
-            await asyncio.gather(*(by_name[name].stop() for name in wave if name in by_name))
+            await asyncio.gather(
+                *(child.stop() for child in self._children if plan.kind_of(child.name) in wave)
+            )
             if wave == ["fleet"]:
                 os.close(lifeline_write)
         with suppress(OSError):
@@ -189,6 +226,7 @@ class Supervisor:
                 "started_at": self._started_at.isoformat(),
                 "ready": self._ready_s is not None and not self._stop.is_set(),
                 "ready_s": self._ready_s,
+                "restart": self._restart,
                 "processes": [
                     {
                         "name": child.name,

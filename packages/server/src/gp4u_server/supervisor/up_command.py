@@ -7,8 +7,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 from rich.console import Console
@@ -17,9 +18,20 @@ from gp4u_server.embedded.program import last_lines
 from gp4u_server.supervisor.command import data_option, json_option
 from gp4u_server.supervisor.errors import UpFailed
 from gp4u_server.supervisor.folder import DataFolder
-from gp4u_server.supervisor.plan import UpOptions
+from gp4u_server.supervisor.plan import COUNTED, PROCESSES_MAX, UpOptions
 from gp4u_server.supervisor.progress import JsonProgress, TerminalProgress
 from gp4u_server.supervisor.run import Supervisor
+
+
+def _count_option(kind: str, what: str) -> Callable[[Any], Any]:
+    return click.option(
+        f"--{kind}",
+        type=click.IntRange(1, PROCESSES_MAX),
+        default=1,
+        show_default=True,
+        metavar="N",
+        help=f"How many {what}.",
+    )
 
 
 @click.command()
@@ -31,15 +43,19 @@ from gp4u_server.supervisor.run import Supervisor
 @click.option(
     "--demo/--no-demo", default=False, help="Add demo accounts and a simulated fleet (this machine only)."
 )
+@_count_option("apis", "processes that answer people and programs")
+@_count_option("gateways", "processes that agents are connected to")
+@_count_option("controllers", "processes that place, watch and bill jobs")
+@_count_option("workers", "processes for background tasks")
 @click.option("--detach", is_flag=True, help="Return when everything runs; stop it with `gp4u down`.")
 @json_option
-def up(host: str, port: int, data: Path, demo: bool, detach: bool, as_json: bool) -> None:
+def up(host: str, port: int, data: Path, demo: bool, detach: bool, as_json: bool, **counts: int) -> None:
     """Start the whole marketplace on this machine.
 
     PostgreSQL and Valkey are started from packages unless DATABASE_URL and REDIS_URL name others; S3_ENDPOINT and
     S3_BUCKET replace the folder store.
     """
-    options = UpOptions(host, port, Path(data), demo)
+    options = UpOptions(host, port, Path(data), demo, **counts)
     if detach:
         _start_detached(options, as_json=as_json)
         return
@@ -69,6 +85,8 @@ def _start_detached(options: UpOptions, *, as_json: bool) -> None:
         str(options.port),
     ]
     command += ["--data", str(folder.root), "--progress-fd", str(write_end)]
+    for kind in COUNTED:
+        command += [f"--{kind}", str(getattr(options, kind))]
     if options.demo:
         command.append("--demo")
     with (folder.run / "supervisor.log").open("ab") as log:
