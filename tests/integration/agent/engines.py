@@ -40,6 +40,7 @@ def started(kind: str) -> Iterator[str]:
             ["setpriv", "--pdeathsig", "KILL", "unshare", "--net", *command],
             stdout=log,
             stderr=log,
+            cwd=folder,  # Podman's monitor leaves files where its engine was started
             env={**os.environ, "CONTAINERS_CONF": str(folder / "containers.conf")},
         )
     try:

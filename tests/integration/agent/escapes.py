@@ -246,7 +246,7 @@ def setuid_programs() -> str:
         if (
             "nosuid" not in options.split(",")
             and kind not in {"proc", "devpts"}
-            and not where.startswith("/dev/")
+            and not where.startswith(("/dev/", "/proc/"))  # single nodes, and what hides others
             # Engines cannot mount everything so; without new privileges the bit means nothing.
             and not ("IMAGE" in os.environ and "NoNewPrivs:\t1" in status)
         ):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from gp4u_agent.runtime.bundle.adapter import Bundle
 from gp4u_agent.runtime.containers.adapter import Containers
 from gp4u_agent.runtime.port import Limits, Runtime, Workload
 from gp4u_agent.runtime.process import PlainProcesses
@@ -25,11 +26,12 @@ SETTINGS: dict[str, Callable[[], Runtime]] = {
     "signals": lambda: Sandbox(use_cgroups=False),
     "plain processes": lambda: PlainProcesses(),
     "plain processes, signals": lambda: PlainProcesses(use_cgroups=False),
+    "bundle": lambda: Bundle(),
     "podman": lambda: Containers(),
     "docker": lambda: Containers(),
 }
 ENGINES = frozenset({"podman", "docker"})
-ISOLATED = ["cgroup 2", "podman", "docker"]
+ISOLATED = ["cgroup 2", "bundle", "podman", "docker"]
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from gp4u_agent.runtime import processes
 from gp4u_agent.runtime.containers.leftovers import end_container
 
 from tests.integration.agent import escapes
+from tests.integration.agent.bundles import no_bundles_here
 from tests.integration.agent.conftest import NAMESPACES_WORK, PROBE, poll
 from tests.integration.agent.runtimes import (
     ENGINES,
@@ -44,6 +45,8 @@ def under(kind: str, urls: dict[str, str]) -> Iterator[Adapter]:
         with adapter(kind, urls[kind]) as found:
             yield found
     else:
+        if kind == "bundle" and (why_not := no_bundles_here()):
+            pytest.skip(why_not)
         if not NAMESPACES_WORK and "plain" not in kind:
             pytest.skip(f"the sandbox does not work here: {PROBE.why_not}")
         with adapter(kind, None) as found:
@@ -248,8 +251,9 @@ def test_what_was_applied_is_told(isolated: Adapter) -> None:
     with running(isolated.make(), "sleep 60", image=isolated.image) as (runtime, _, _):
         applied = runtime.applied()
     assert applied["user"]
-    if isolated.kind in ENGINES:
+    if isolated.kind in ENGINES or isolated.kind == "bundle":
         assert applied["cgroup.memory"] == str(LIMITS.memory_bytes)
         assert applied["cgroup.pids"] == str(LIMITS.pids_max)
-        assert applied["engine"].startswith(isolated.kind)
+        assert applied["engine"].startswith("runc" if isolated.kind == "bundle" else isolated.kind)
+    if isolated.kind in ENGINES:
         assert applied["image"].removeprefix("sha256:") in str(isolated.image)

@@ -10,6 +10,7 @@ from gp4u_protocol.messages import Progress
 
 from gp4u_agent.placement_dir import PlacementDir
 from gp4u_agent.runtime import cgroups, processes
+from gp4u_agent.runtime.bundle.spec import GROUP as BUNDLE_GROUP
 
 PROGRESS_BYTES_MAX = 64 << 10
 
@@ -61,9 +62,13 @@ def remove_tree(path: Path) -> None:
 
 def end_leftovers(name: str) -> None:
     """End whatever still is in the control groups of the placement `name`, and remove them."""
-    groups = cgroups.find(name)
-    groups.kill_all()
-    processes.send(groups.pids(), signal.SIGKILL)
-    if "freeze" in groups.purposes:
-        groups.thaw()
-    groups.remove()
+    # A bundle's job is one group further down, and both can be frozen.
+    found = [cgroups.find(f"{name}/{BUNDLE_GROUP}"), cgroups.find(name)]
+    for groups in found:
+        groups.kill_all()
+        processes.send(groups.pids(), signal.SIGKILL)
+    for groups in reversed(found):
+        if "freeze" in groups.purposes:
+            groups.thaw()
+    for groups in found:
+        groups.remove()

@@ -254,6 +254,22 @@ def of_process(pid: int) -> JobCgroups:
     return groups
 
 
+def version_1_is_mounted() -> bool:
+    """Whether limits are (also) kept by version 1 here."""
+    return any(version == 1 for _, version, _ in _mounts())
+
+
+def folders_of(pid: int) -> list[Path]:
+    """Every group that this process is in, those that carry no purpose of ours too. Raises OSError when it is gone."""
+    theirs = _paths(str(pid))
+    found = []
+    for mount, _, names in _mounts():
+        own = next((theirs[name] for name in names if name in theirs), "/")
+        if own != "/":
+            found.append(mount / own.lstrip("/"))
+    return found
+
+
 def _purposes_of(folder: Path) -> set[str]:
     try:
         controllers = (folder / "cgroup.controllers").read_text().split()

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Workload:
     network: bool
     devices: list[str] = field(default_factory=list)
     image: str | None = None  # by digest; for runtimes that run images
+    owner: str = ""  # whose it is on every node it is moved to: the job's id
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict; the inverse of `from_json`."""
@@ -91,6 +92,14 @@ class Usage:
     out_of_memory_kills: int = 0
 
 
+@dataclass(frozen=True)
+class DumpResult:
+    """What came of a dump: `why_not` is empty when the folder holds all of it. The job goes on in both cases."""
+
+    why_not: str
+    stood_s: float = 0.0  # from the order until it went on
+
+
 class StartRefused(Exception):
     """The runtime could not start the job; the message says why, for the renter."""
 
@@ -133,3 +142,24 @@ class Runtime(Protocol):
 
     def clean_up(self) -> None:
         """Remove what `start` left on the machine (cgroups). The job has ended."""
+
+
+@runtime_checkable
+class Dumping(Protocol):
+    """What a runtime can do beside `Runtime` when it takes whole jobs down to files, memory and all, and up again."""
+
+    def begin_dump(self, into: Path) -> None:
+        """Begin to write the job into the folder `into`, made anew. Returns at once. Raises OSError.
+
+        The job stands meanwhile. `freeze`, `thaw` and `kill` hold their promises during a dump too.
+        """
+
+    def poll_dump(self) -> DumpResult | None:
+        """What came of it, once it is done. Never blocks."""
+
+    def restore(self, workload: Workload, dump: Path, output_fd: int) -> None:
+        """In place of `start`: bring back what `begin_dump` wrote, here or on another node. Raises StartRefused.
+
+        What lies in the job's folders is replaced. Afterwards the job is *frozen*, and was found to be confined as it was when it was
+        dumped; `thaw` lets it go on.
+        """
