@@ -19,10 +19,12 @@ from gp4u_server.admin.service import AdminDesk
 from gp4u_server.admin.types import ListedNode, PersonView
 from gp4u_server.foundation.web import Session, provided
 from gp4u_server.kit.paging import PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX, Page, decode_cursor, encode_cursor
-from gp4u_server.nodes.reliability import survival
+from gp4u_server.nodes.reliability import Record
+from gp4u_server.nodes.service import NodeService
 
 router = APIRouter(prefix="/admin", tags=["admin"])
 Admin = Annotated[Principal, Depends(require(Role.ADMIN))]
+Nodes = Annotated[NodeService, Depends(provided(NodeService))]
 Desk = Annotated[AdminDesk, Depends(provided(AdminDesk))]
 Limit = Annotated[int, Query(ge=1, le=PAGE_SIZE_MAX)]
 
@@ -72,13 +74,14 @@ async def list_users(
 
 @router.get("/nodes")
 async def list_all_nodes(
-    _: Admin, session: Session, cursor: str | None = None, limit: Limit = PAGE_SIZE_DEFAULT
+    _: Admin, session: Session, nodes: Nodes, cursor: str | None = None, limit: Limit = PAGE_SIZE_DEFAULT
 ) -> Page[AdminNodeOut]:
     """Nodes of all owners, newest first."""
     views = await repository.nodes(session, before_id=_before(cursor), limit=limit + 1)
     page = views[:limit]
+    records = await nodes.records(session, [view.id for view in page])
     return Page(
-        items=[_node_out(view) for view in page],
+        items=[_node_out(view, records[view.id]) for view in page],
         next_cursor=encode_cursor(page[-1].id) if len(views) > limit else None,
     )
 
@@ -93,7 +96,7 @@ def _user_out(view: PersonView) -> AdminUserOut:
     )
 
 
-def _node_out(view: ListedNode) -> AdminNodeOut:
+def _node_out(view: ListedNode, record: Record) -> AdminNodeOut:
     return AdminNodeOut(
         id=view.id,
         name=view.name,
@@ -108,7 +111,10 @@ def _node_out(view: ListedNode) -> AdminNodeOut:
         gpu_models=list(view.gpu_models),
         gpus=view.gpus,
         gpus_in_use=view.gpus_in_use,
-        reliability=round(survival(view.losses, view.online_s), 6),
+        reliability=round(record.reliability, 6),
+        reliability_low=round(record.reliability_low, 6),
+        reliability_high=round(record.reliability_high, 6),
+        record=record.sentence,
         losses=view.losses,
         online_s=round(view.online_s, 3),
         last_seen_at=view.last_seen_at,

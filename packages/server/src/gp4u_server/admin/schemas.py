@@ -84,6 +84,9 @@ class AdminNodeOut(Strict):
     gpus: int
     gpus_in_use: int
     reliability: float = Field(description="probability of surviving 24 h, Bayesian mean")
+    reliability_low: float = Field(description="lower end of its 90 % interval")
+    reliability_high: float = Field(description="upper end of its 90 % interval")
+    record: str = Field(description='uptime and sample size in words, such as "99.1 %, 41 days seen"')
     losses: int
     online_s: float = Field(description="seconds seen online: the size of the sample")
     last_seen_at: datetime | None

@@ -61,7 +61,7 @@ def check(database_url: str) -> None:
 
 def load_models() -> None:
     """Import every module that declares tables, so that `Base.metadata` is complete."""
-    paths = [*_PACKAGE.rglob("models.py"), *(_PACKAGE / "foundation").glob("*.py")]
+    paths = [*_PACKAGE.rglob("*models.py"), *(_PACKAGE / "foundation").glob("*.py")]
     for path in sorted(paths):
         module = ".".join(path.relative_to(_PACKAGE.parent).with_suffix("").parts)
         import_module(module.removesuffix(".__init__"))
