@@ -233,8 +233,8 @@ async def test_a_booking_keeps_its_currency_when_the_platform_changes_its_own(bo
 class NoJobs:
     """The port `JobLock`: there are no jobs here."""
 
-    async def lock_job(self, session: AsyncSession, job_id: str) -> None:
-        return
+    async def lock_job(self, session: AsyncSession, job_id: str, *, skip_locked: bool = False) -> bool:
+        return True
 
 
 async def test_h27_a_whole_batch_of_meters_that_cannot_be_settled_starves_no_later_one(books: Books) -> None:

@@ -51,7 +51,8 @@ class MeteringLoop:
         for booking_id, job_id in meters:
             try:
                 async with self.database.transaction() as session:
-                    await self.jobs.lock_job(session, job_id)
+                    if not await self.jobs.lock_job(session, job_id, skip_locked=True):
+                        continue  # another controller is at it, or its report comes in: due again at the next look
                     if settle:
                         done += await self.billing.settle(session, booking_id)
                     else:

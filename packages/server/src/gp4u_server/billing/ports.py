@@ -37,8 +37,8 @@ class People(Protocol):
 class JobLock(Protocol):
     """Locks a job before its meter, so that postings and reports of one job take their locks in the same order."""
 
-    async def lock_job(self, session: AsyncSession, job_id: str) -> None:
-        """Lock the job's row until the transaction ends."""
+    async def lock_job(self, session: AsyncSession, job_id: str, *, skip_locked: bool = False) -> bool:
+        """Lock the job's row until the transaction ends. False only with `skip_locked`, when somebody has it."""
         ...
 
 

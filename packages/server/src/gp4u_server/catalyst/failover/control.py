@@ -91,7 +91,7 @@ class PlacingLoop:
     async def _place(self, job_id: str) -> None:
         try:
             async with self.database.transaction() as session:
-                if await self.jobs.lock(session, job_id, skip_locked=True) is not None:
+                if await self.jobs.lock_due(session, job_id):
                     await self.placer.place(session, job_id)
         except DomainError as refusal:
             await self._refused(job_id, refusal)

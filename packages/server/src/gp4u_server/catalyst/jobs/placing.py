@@ -151,6 +151,11 @@ class Placing(UseCases):
         """Ids of jobs whose next attempt is due, recovering ones first."""
         return await repository.due_jobs(session, limit)
 
+    async def lock_due(self, session: AsyncSession, job_id: str) -> bool:
+        """Take a job of `due_for_placing` for this transaction. False: another controller has it, or was faster: what it
+        decided stands, and is not decided again before its pause is over."""
+        return await repository.lock_due_job(session, job_id)
+
     async def setbacks(self, session: AsyncSession, job_id: str) -> list[Setback]:
         """The newest runs of a job that a node lost or could not start, newest first."""
         rows = await repository.setbacks(session, job_id, SETBACKS_REMEMBERED)

@@ -32,6 +32,20 @@ async def lock_job(session: AsyncSession, job_id: str, *, skip_locked: bool = Fa
     return (await session.scalars(statement)).one_or_none()
 
 
+async def lock_due_job(session: AsyncSession, job_id: str) -> bool:
+    """Lock a job that is (still) due to be placed. False when its time has not come, or somebody else has it."""
+    statement = (
+        select(Job.id)
+        .where(
+            Job.id == job_id,
+            Job.state.in_([JobState.RECOVERING.value, JobState.QUEUED.value]),
+            Job.next_attempt_at <= func.clock_timestamp(),
+        )
+        .with_for_update(key_share=True, skip_locked=True)
+    )
+    return await session.scalar(statement) is not None
+
+
 async def lock_live_placement(session: AsyncSession, job: Job) -> Placement | None:
     """The job's placement that has not ended; the caller holds the job's lock."""
     return await _lock_placement(session, Placement.job_id == job.id, _LIVE)

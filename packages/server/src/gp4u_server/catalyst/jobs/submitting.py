@@ -73,9 +73,12 @@ class Submitting(UseCases):
         job = await repository.lock_job(session, job_id, skip_locked=skip_locked)
         return None if job is None else job_view(job)
 
-    async def lock_job(self, session: AsyncSession, job_id: str) -> None:
-        """Lock the job's row until the transaction ends: whoever changes several rows of a job begins here."""
-        await repository.lock_job(session, job_id)
+    async def lock_job(self, session: AsyncSession, job_id: str, *, skip_locked: bool = False) -> bool:
+        """Lock the job's row until the transaction ends: whoever changes several rows of a job begins here. False only with
+        `skip_locked`, when somebody has it."""
+        if await repository.lock_job(session, job_id, skip_locked=skip_locked) is not None:
+            return True
+        return not skip_locked or await repository.get_job(session, job_id) is None
 
     async def folder_wanted_at(
         self, session: AsyncSession, renter_id: str, upload_id: str
