@@ -11,7 +11,7 @@ SOURCES := packages tests bench examples deploy
 WEB_SOURCES := $(shell find web -type f -not -path '*/node_modules/*' -not -path 'web/dist/*' 2>/dev/null) examples/digits/train.py
 
 .DEFAULT_GOAL := help
-.PHONY: help up test sim check fmt bench bench-main bench-catalyst web migration clean bootstrap-requirements
+.PHONY: help up test sim rig check fmt bench bench-main bench-catalyst web migration clean bootstrap-requirements
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -27,6 +27,9 @@ test: $(VENV)/.synced web ## run every test; options for pytest: make test ARGS=
 sim: $(VENV)/.synced ## the protocols under 100,000 seeds of faults, then every planted bug; options: make sim ARGS="--seeds 5000"
 	@$(BIN)/gp4u-sim --seeds 100000 $(ARGS)
 	@$(BIN)/gp4u-sim --plant all
+
+rig: $(VENV)/.synced ## the fault rig, as root: real processes on three hosts, broken on purpose; options: make rig ARGS="-k h2 --seed 7"
+	@$(BIN)/pytest tests/rig/scenarios -o python_files="hazard_*.py nemesis_*.py" -p no:cacheprovider --timeout 600 -v -rs $(ARGS)
 
 check: $(VENV)/.synced web/node_modules/.installed ## format, lint, types, layers, schema, generated files
 	$(BIN)/ruff format --check --quiet $(SOURCES)

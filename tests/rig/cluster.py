@@ -21,7 +21,6 @@ from typing import Any, TypeVar
 
 import psycopg
 import redis
-from gp4u_protocol.messages import AGENT_SOCKET_PATH
 from gp4u_server.embedded import postgres, valkey
 from gp4u_server.embedded.program import Program
 from gp4u_server.supervisor.folder import DataFolder
@@ -125,11 +124,6 @@ class Cluster:
         """The marketplace's public address."""
         return f"http://{self.lab.address(self.apis[0])}:{API_PORT}"
 
-    @property
-    def gateway_urls(self) -> list[str]:
-        """Where agents dial."""
-        return [f"ws://{self.lab.address(host)}:{GATEWAY_PORT}{AGENT_SOCKET_PATH}" for host in self.gateways]
-
     def service(self, name: str) -> Service:
         """`postgres`, `valkey`, `worker`, `beat`, or a kind and its host: `gateway@b`."""
         return self.services[name]
@@ -148,6 +142,10 @@ class Cluster:
             "GP4U_PUBLIC_URL": self.url,
             "GP4U_SECRETS_DIR": str(self.data.secrets),
             "GP4U_OBJECT_STORE_DIR": str(self.data.objects),
+            "GP4U_GATEWAY_URLS": ",".join(
+                f"ws://{self.lab.address(host)}:{GATEWAY_PORT}" for host in self.gateways
+            ),
+            "GP4U_API_URLS": ",".join(f"http://{self.lab.address(host)}:{API_PORT}" for host in self.apis),
             "GP4U_DEMO": "true",  # simulated GPUs are listed, and wallets filled without a payment provider
             **self.settings,
         }

@@ -3,12 +3,13 @@
 import base64
 import secrets
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx2
 from gp4u.api import ApiClient, ApiError
 from gp4u.config import Credentials
 from gp4u.submission import upload_folder
@@ -20,6 +21,7 @@ from tests.rig.history import History
 from tests.rig.lab import Lab
 
 WORKLOAD = Path(__file__).parent / "workload"
+GLANCE_S = 3.0
 PASSWORD = "a long password 7"
 FINAL = ("done", "failed", "stopped")
 
@@ -63,6 +65,25 @@ class Person:
     def post(self, path: str, body: Any = None, *, idempotency_key: str | None = None) -> Any:
         with self.at_work():
             return self.api.post(path, body, idempotency_key=idempotency_key)
+
+    def glance(self, path: str) -> Any:
+        """A GET that waits for nobody: None while the api does not answer. A document that is refused is an error."""
+        headers = {"Authorization": f"Bearer {self.api.credentials.access_token}"}
+        try:
+            with self.at_work():
+                response = httpx2.get(f"{self.url}/api/v1{path}", headers=headers, timeout=GLANCE_S)
+        except (httpx2.HTTPError, OSError):
+            return None
+        if response.status_code == 401:
+            with suppress(ApiError):
+                self.sign_in()
+            return None
+        assert response.status_code == 200 or response.status_code >= 500, f"{path}: {response.text}"
+        return response.json() if response.status_code == 200 else None
+
+    def patch(self, path: str, body: Any) -> Any:
+        with self.at_work():
+            return self.api.patch(path, body)
 
     def pages(self, path: str, **params: Any) -> list[dict[str, Any]]:
         with self.at_work():
@@ -130,9 +151,11 @@ class Renter(Person):
         ballast_bytes: int = 1 << 20,
         on: str | None = None,
         interval_s: int = 3600,
+        when_away: Callable[[], None] = lambda: None,
         **spec: Any,
     ) -> Job:
-        """A counting job, `on` a node of that name or wherever the router likes. Asked again until it is answered."""
+        """A counting job, `on` a node of that name or wherever the router likes. Asked again until it is answered;
+        `when_away` is called after each try that was not."""
         seed, key = secrets.token_hex(8), secrets.token_hex(16)
         command = (
             f"python count.py --seed {seed} --steps {steps} --pace-s {pace_s} --save-every {save_every}"
@@ -150,7 +173,7 @@ class Renter(Person):
         if on is not None:
             offer_id = next(offer["id"] for offer in self.pages("/offers") if offer["node_name"] == on)
             path, body = "/bookings", {"offer_id": offer_id, "job": body}
-        answer = self._until_answered(path, body, key)
+        answer = self._until_answered(path, body, key, when_away)
         job = Job(
             self,
             answer["job_id" if on is not None else "id"],
@@ -176,10 +199,8 @@ class Renter(Person):
 
     def look(self, job: Job) -> dict[str, Any] | None:
         """Read a job; what is new to the renter goes into the history."""
-        try:
-            seen = self.get(f"/jobs/{job.id}")
-        except ApiError as error:
-            assert error.status not in (403, 404), f"{job.id} was acknowledged and is {error.detail}"
+        seen = self.glance(f"/jobs/{job.id}")
+        if seen is None:
             return None
         assert self.history is not None
         if seen["state"] != job.seen.get("state") or seen["checkpoints_count"] != job.seen.get(
@@ -230,7 +251,9 @@ class Renter(Person):
                         files[target.entry][target.offset : target.offset + len(plain)] = plain
         return {manifest.entries[number].path: bytes(content) for number, content in files.items()}
 
-    def _until_answered(self, path: str, body: Any, key: str) -> dict[str, Any]:
+    def _until_answered(
+        self, path: str, body: Any, key: str, when_away: Callable[[], None]
+    ) -> dict[str, Any]:
         deadline = time.monotonic() + 120
         while True:
             try:
@@ -240,4 +263,5 @@ class Renter(Person):
                     error.status not in (0, 502, 503) and error.code != "busy"
                 ) or time.monotonic() > deadline:
                     raise
+            when_away()
             time.sleep(0.5)

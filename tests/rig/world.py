@@ -2,6 +2,7 @@
 
 import secrets
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,7 @@ from tests.rig import lab as lab_module
 from tests.rig.cluster import Cluster, eventually
 from tests.rig.history import History
 from tests.rig.lab import REPOSITORY, Lab
-from tests.rig.nodes import PRICE_MICROS, Node
+from tests.rig.nodes import PRICE_MICROS, Node, resume
 from tests.rig.renter import Job, Person, Renter
 from tests.rig.witness import Witness
 
@@ -106,6 +107,15 @@ class World:
         self._list(node)
         return node
 
+    def retire(self, node: Node) -> None:
+        """Take a machine that was added for one scenario out again."""
+        node.lose_power()
+        del self.nodes[node.name]
+        for offer in self.owner.pages("/offers/mine"):
+            if offer["node_id"] == node.node_id and offer["state"] != "withdrawn":
+                self.owner.patch(f"/offers/{offer['id']}", {"state": "withdrawn"})
+        subprocess.run(["umount", "--lazy", str(node.folder)], capture_output=True, check=False)
+
     def _list(self, node: Node) -> None:
         offer = {"node_id": node.node_id, "price_per_gpu_hour_micros": PRICE_MICROS}
 
@@ -125,6 +135,33 @@ class World:
         eventually(lambda: job.look() and job.node_name, within_s=60, what=f"{job.id} is placed")
         assert job.node_name is not None
         return self.nodes[job.node_name]
+
+    def make_whole(self) -> None:
+        """End every fault: links, pauses, dead processes, quarantines. Return when every machine can be booked."""
+        self.lab.heal()
+        for service in self.cluster.services.values():
+            if service.alive:
+                service.resume()
+        for service in self.cluster.services.values():
+            if not service.alive:
+                service.start()
+        for node in self.nodes.values():
+            resume(node.everything())
+            if not node.alive:
+                node.start()
+        for node in self.nodes.values():
+            node.wait_until_online()
+
+        def bookable() -> bool:
+            offered = {offer["node_name"] for offer in self.renter.pages("/offers")}
+            busy = {job.node_name for job in self.renter.jobs if not job.has_ended}
+            missing = self.nodes.keys() - offered - busy
+            for name in missing:  # quarantined for being lost too often
+                if self.nodes[name].view()["duty"] == "quarantined":
+                    self.owner.post(f"/nodes/{self.nodes[name].node_id}/undrain")
+            return not missing
+
+        self.wait(bookable, within_s=120, what="every machine can be booked")
 
     # --- faults ---------------------------------------------------------------------------------------------
 
