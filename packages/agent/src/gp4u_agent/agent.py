@@ -13,6 +13,7 @@ from pathlib import Path
 from gp4u_protocol.lease_core import LeaseHolder, LeaseId
 from gp4u_protocol.messages import (
     ActualState,
+    AgentLife,
     AgentMessage,
     Claim,
     Desired,
@@ -27,6 +28,7 @@ from gp4u_protocol.messages import (
     Refused,
     Report,
     ReportAck,
+    StandbyReport,
     Token,
     Welcome,
 )
@@ -39,10 +41,12 @@ from gp4u_agent.facts.collect import Sensors
 from gp4u_agent.http import AgentHttp
 from gp4u_agent.identity import Membership, NodeKey, StateDir
 from gp4u_agent.job_process import end_leftovers, end_shim, remove_tree
+from gp4u_agent.life import Life
 from gp4u_agent.node_context import NodeContext
 from gp4u_agent.placement import Placement, lease_clock
 from gp4u_agent.placement_dir import PlacementDir
 from gp4u_agent.reconcile import Phase, reconcile
+from gp4u_agent.standby.keeper import StandbyKeeper
 from gp4u_agent.telemetry.feed import TelemetryFeed
 
 TICK_S = 0.5
@@ -81,11 +85,13 @@ class Agent:
         self._holder = LeaseHolder()
         self._connection = Connection(self, key, membership, gateways)
         self._placements: dict[LeaseId, Placement] = {}
+        self._standbys = StandbyKeeper(self._http, state.standbys, self._send)
         self._desired: list[PlacementSpec] | None = None
         self._session_id = ""
         self._claim_seq = 0
         self._absent_reported: dict[LeaseId, float] = {}
         self._reports_sent_at = 0.0
+        self._runs_kept = self._runs_gone = 0
         self._health = sensors.health(set())
         self._telemetry = TelemetryFeed(
             sensors.sampler(),
@@ -100,6 +106,7 @@ class Agent:
     async def run(self) -> None:
         """Work until cancelled. Raises SessionRefused, AlreadyRunning."""
         lock = self._lock()
+        self._life = Life(self._state.path / "run.json")
         self._context = NodeContext(
             http=self._http,
             placements_dir=self._state.placements,
@@ -109,6 +116,7 @@ class Agent:
             send=self._send,
             deadline=self._holder.deadline,
             changed=self._wake.set,
+            standbys=self._standbys,
         )
         self._watch_lifeline()
         self._adopt_all()
@@ -117,10 +125,13 @@ class Agent:
                 tasks.create_task(self._connection.run())
                 tasks.create_task(self._converge())
                 tasks.create_task(self._feel())
+                tasks.create_task(self._standbys.run())
                 tasks.create_task(self._telemetry.run())
         except* Exception as failed:
             raise failed.exceptions[0] from None
         finally:
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                self._life.ended()  # whoever started us ends us
             for placement in self._placements.values():
                 await placement.close()
             await self._http.close()
@@ -132,9 +143,14 @@ class Agent:
         """See SessionOwner."""
         return self._sensors.facts()
 
+    def life(self) -> AgentLife:
+        """See SessionOwner."""
+        return self._life.said(runs_kept=self._runs_kept, runs_gone=self._runs_gone)
+
     def welcomed(self, welcome: Welcome) -> None:
         """See SessionOwner."""
         log.info("connected, session %s", welcome.session_id)
+        self._life.session_began()
         self._session_id = welcome.session_id
         self._holder.begin_session(welcome.session_id, welcome.lease_ttl_s)
         self._http.token = welcome.http_token
@@ -170,7 +186,7 @@ class Agent:
         for placement in self._placements.values():
             placement.renew_status()
         statuses = [placement.status() for placement in self._placements.values()]
-        return Heartbeat(seq=seq, health=self._health, placements=statuses)
+        return Heartbeat(seq=seq, acked_seq=self._holder.acked_seq, health=self._health, placements=statuses)
 
     def heard(self, message: GatewayMessage) -> None:
         """See SessionOwner."""
@@ -178,12 +194,15 @@ class Agent:
             self._telemetry.link.answered(message.seq, time.monotonic())
             self._connection.acknowledged(message.seq, message.ttl_s)
             renewed = [(key.placement_id, key.epoch) for key in message.renewed]
-            for renewal in self._holder.heartbeat_acked(self._session_id, message.seq, renewed):
+            for renewal in self._holder.heartbeat_acked(
+                self._session_id, message.seq, renewed, message.ttl_s
+            ):
                 placement = self._placements.get(LeaseId(renewal.placement_id, renewal.epoch))
                 if placement is not None:
                     placement.renew(renewal.deadline)
         elif isinstance(message, Desired):
             self._desired = list(message.placements)
+            self._standbys.told(message.standbys)
             self._wake.set()
         elif isinstance(message, Granted):
             self._granted(message)
@@ -200,7 +219,7 @@ class Agent:
 
     def _granted(self, message: Granted) -> None:
         renewal = self._holder.claim_granted(
-            self._session_id, message.seq, message.placement_id, message.epoch
+            self._session_id, message.seq, message.placement_id, message.epoch, message.ttl_s
         )
         placement = self._placements.get(LeaseId(message.placement_id, message.epoch))
         if renewal is not None and placement is not None:
@@ -225,7 +244,7 @@ class Agent:
             self._refuse(lease, "stale")
         self._wake.set()
 
-    def _send(self, message: Report | LogChunk) -> None:
+    def _send(self, message: Report | LogChunk | StandbyReport) -> None:
         self._connection.send(lambda: message)
 
     # --- reconciliation -----------------------------------------------------------------------------------
@@ -235,6 +254,7 @@ class Agent:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), TICK_S)
             self._wake.clear()
+            self._life.tick()
             self._resend_reports()
             self._carry_out()
 
@@ -344,6 +364,10 @@ class Agent:
             self._holder.adopt(*placement.lease)
             log.info("%s epoch %s: found again", *placement.lease)
             placement.adopt()
+            if placement.phase is Phase.RUNNING:
+                self._runs_kept += 1
+            else:
+                self._runs_gone += 1
 
     async def _feel(self) -> None:
         """Readings are taken beside the heartbeat: a slow sensor must not delay the lease."""
@@ -355,8 +379,6 @@ class Agent:
                 log.exception("the sensors failed")
             await asyncio.sleep(1.0)
 
-    def _watch_lifeline(self) -> None:
-        """When whoever started us holds the other end of a pipe and dies, we go too (our shims watch it themselves)."""
     def _busy(self) -> set[str]:
         """Devices that jobs hold."""
         return {
@@ -366,6 +388,8 @@ class Agent:
             for uuid in placement.spec.device_uuids
         }
 
+    def _watch_lifeline(self) -> None:
+        """When whoever started us holds the other end of a pipe and dies, we go too (our shims watch it themselves)."""
         lifeline = os.environ.get(LIFELINE_VARIABLE)
         if lifeline:
             asyncio.get_running_loop().add_reader(int(lifeline), lambda: os._exit(1))

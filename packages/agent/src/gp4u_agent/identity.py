@@ -78,6 +78,10 @@ class StateDir:
         return self.path / "cache"
 
     @property
+    def standbys(self) -> Path:
+        return self.path / "standbys"
+
+    @property
     def _key_file(self) -> Path:
         return self.path / "key.pem"
 
@@ -90,6 +94,7 @@ class StateDir:
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.placements.mkdir(exist_ok=True, mode=0o700)
         self.cache.mkdir(exist_ok=True, mode=0o700)
+        self.standbys.mkdir(exist_ok=True, mode=0o700)
 
     def load_or_create_key(self) -> NodeKey:
         """The key, made at the first call. Raises KeyUnreadable."""

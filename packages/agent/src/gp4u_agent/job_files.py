@@ -31,17 +31,22 @@ class BadArchive(Exception):
 async def fetch(http: AgentHttp, upload_id: str, target: Path, bytes_max: int) -> None:
     """Download the job's folder into `target`. Raises HttpFailure, BadArchive, OSError."""
     announced = await http.get_json(f"/api/v1/agent/uploads/{upload_id}")
+    await fetch_from(http, announced["url"], announced["blake3"], target, bytes_max)
+
+
+async def fetch_from(http: AgentHttp, url: str, blake3_hex: str, target: Path, bytes_max: int) -> None:
+    """Download a job's folder from a signed address into `target`. Raises as `fetch`."""
     with tempfile.TemporaryFile(dir=target.parent) as archive:
         size = 0
         digest = blake3.blake3()
-        async with http.download(announced["url"]) as response:
+        async with http.download(url) as response:
             async for piece in response.aiter_bytes(COPY_BYTES):
                 size += len(piece)
                 if size > ARCHIVE_BYTES_MAX:
                     raise BadArchive(f"The job's folder is larger than {ARCHIVE_BYTES_MAX >> 20} MiB packed.")
                 digest.update(piece)
                 archive.write(piece)
-        if digest.hexdigest() != announced["blake3"]:
+        if digest.hexdigest() != blake3_hex:
             raise BadArchive("The job's folder arrived changed: its hash is not the one that was announced.")
         archive.seek(0)
         # In a thread: a large folder must not hold up the heartbeats.

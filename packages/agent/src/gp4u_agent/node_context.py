@@ -7,6 +7,7 @@ from pathlib import Path
 from gp4u_protocol.messages import LogChunk, Report
 
 from gp4u_agent.http import AgentHttp
+from gp4u_agent.standby.keeper import StandbyKeeper
 
 
 @dataclass(frozen=True)
@@ -21,3 +22,4 @@ class NodeContext:
     send: Callable[[Report | LogChunk], None]
     deadline: Callable[[str, int], float | None]
     changed: Callable[[], None]
+    standbys: StandbyKeeper

@@ -18,6 +18,7 @@ from gp4u_agent.placement_dir import PlacementDir
 from gp4u_agent.runtime.containers.images import ImageUnavailable
 from gp4u_agent.runtime.port import Limits, Workload
 from gp4u_agent.shim_client import ShimGone
+from gp4u_agent.standby.store import StandbyStore
 
 
 class Durations:
@@ -42,6 +43,17 @@ async def fetch_anew(http: AgentHttp, spec: PlacementSpec, folder: PlacementDir)
     await asyncio.to_thread(remove_tree, folder.job)
     folder.job.mkdir(mode=0o755)
     await fetch(http, spec.upload_id, folder.job, spec.disk_mb << 20)
+
+
+def take_folder(kept: StandbyStore, folder: PlacementDir) -> bool:
+    """The folder sent with the job from where it was unpacked beforehand. False: it is not there; nothing changed."""
+    if not kept.job_folder.is_dir():
+        return False
+    remove_tree(folder.job)
+    if kept.hand_over_job_folder(folder.job):
+        return True
+    folder.job.mkdir(mode=0o755)
+    return False
 
 
 def workload_of(spec: PlacementSpec, name: str, folder: PlacementDir, inside_dir: Path) -> Workload:

@@ -28,17 +28,27 @@ from gp4u_server.billing.types import BillingTerms
 from gp4u_server.bookings.capacity import BookingCapacity
 from gp4u_server.bookings.handlers import BookingHandlers
 from gp4u_server.bookings.service import BookingService
+from gp4u_server.bookings.standbys import StandbyMeters, StandbyObjects
 from gp4u_server.catalyst.checkpoints.choosing import CheckpointChoices
 from gp4u_server.catalyst.checkpoints.collection import CheckpointCollection, CollectionTerms
 from gp4u_server.catalyst.checkpoints.ports import ObjectStore
 from gp4u_server.catalyst.checkpoints.service import CheckpointService, StoredFootprint
 from gp4u_server.catalyst.failover.handlers import CapacityHandlers
 from gp4u_server.catalyst.health.service import HealthService
+from gp4u_server.catalyst.incidents.decisions import Patience
+from gp4u_server.catalyst.incidents.opening import Opening
+from gp4u_server.catalyst.incidents.service import IncidentService
 from gp4u_server.catalyst.jobs.data_keys import DataKeys
 from gp4u_server.catalyst.jobs.live import LiveJobs
 from gp4u_server.catalyst.jobs.reading import JobReader
 from gp4u_server.catalyst.jobs.service import JobService
 from gp4u_server.catalyst.routing.service import Router
+from gp4u_server.catalyst.standby.handlers import StandbyHandlers
+from gp4u_server.catalyst.standby.reading import StandbyReader
+from gp4u_server.catalyst.standby.service import StandbyService
+from gp4u_server.catalyst.standby.succession import Succession
+from gp4u_server.catalyst.standby.types import StandbyTerms
+from gp4u_server.catalyst.telemetry.retention import Retention
 from gp4u_server.catalyst.telemetry.service import TelemetryService
 from gp4u_server.foundation.events import EventBus
 from gp4u_server.foundation.outbox import PostgresOutbox
@@ -71,6 +81,7 @@ def build(settings: Settings, *, process: str = "gp4u", clock: Clock | None = No
     _jobs(platform)
     _telemetry(platform, clock)
     _health(platform)
+    _incidents(platform)
     _bookings(platform, clock)
     platform.provide(AdminDesk(platform.get(Database), platform.get(Streams), clock))
     return platform
@@ -170,9 +181,28 @@ def _bookings(platform: Platform, clock: Clock) -> None:
     jobs = platform.get(JobService)
     checkpoints = CheckpointService(jobs, platform.provided[ObjectStore])
     choices = CheckpointChoices(jobs)
-    router = Router(market, jobs, BookingCapacity(market, billing), clock, StoredFootprint())
+    meters = StandbyMeters(billing)
+    router = Router(
+        market,
+        jobs,
+        BookingCapacity(market, billing),
+        clock,
+        StoredFootprint(),
+        Succession(jobs, meters),
+        notice_s=platform.settings.notice_s,
+    )
+    standbys = StandbyService(
+        jobs,
+        meters,
+        nodes=platform.get(NodeService),
+        market=market,
+        scoring=router,
+        objects=StandbyObjects(checkpoints),
+        terms=StandbyTerms(rate_bps=platform.settings.standby_rate_bps),
+    )
     handlers = BookingHandlers(market, billing, jobs)
     platform.provide(router)
+    platform.provide(standbys)
     platform.provide(handlers)
     platform.provide(
         BookingService(jobs, router, market, billing, platform.get(Statements), checkpoints, choices)
@@ -184,12 +214,13 @@ def _bookings(platform: Platform, clock: Clock) -> None:
     )
     handlers.subscribe(platform.get(EventBus))
     CapacityHandlers(jobs).subscribe(platform.get(EventBus))
+    StandbyHandlers(standbys).subscribe(platform.get(EventBus))
 
 
 def _jobs(platform: Platform) -> None:
     settings, database = platform.settings, platform.get(Database)
     streams = Streams.connect(settings.redis_url)
-    reader = JobReader(streams)
+    reader = JobReader(streams, StandbyReader())
     platform.provide(streams)
     platform.provide(reader)
     platform.provide(LiveJobs(database, reader, streams))
@@ -202,10 +233,23 @@ def _jobs(platform: Platform) -> None:
 
 
 def _telemetry(platform: Platform, clock: Clock) -> None:
-    platform.provide(TelemetryService(platform.get(EventBus), clock, platform.get(NodeService)))
+    retention = Retention.of(platform.settings)
+    platform.provide(TelemetryService(platform.get(EventBus), clock, platform.get(NodeService), retention))
 
 
 def _health(platform: Platform) -> None:
     platform.provide(
         HealthService(platform.get(NodeService), platform.get(JobService), platform.settings.lease_ttl_s)
+    )
+
+
+def _incidents(platform: Platform) -> None:
+    bus, nodes = platform.get(EventBus), platform.get(NodeService)
+    patience = Patience(
+        settle_pause_s=platform.settings.incident_settle_pause_s,
+        node_limit_s=platform.settings.incident_time_limit_s,
+    )
+    Opening(bus, nodes, patience).subscribe()
+    platform.provide(
+        IncidentService(bus, nodes, platform.get(JobService), platform.get(TelemetryService), patience)
     )

@@ -7,7 +7,7 @@ with the prefix GP4U_, except the two that every platform knows: DATABASE_URL an
 from pathlib import Path
 from typing import Annotated
 
-from gp4u_protocol.lease import HEARTBEAT_INTERVAL_S, LEASE_TTL_S
+from gp4u_protocol.lease import HEARTBEAT_INTERVAL_S, LEASE_TTL_MAX_S, LEASE_TTL_S
 from pydantic import AliasChoices, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -76,7 +76,13 @@ class Settings(BaseSettings):
     )
     lease_ttl_s: float = Field(
         default=LEASE_TTL_S,
-        description="a node silent for this long is lost, and its jobs move (docs/design/leases.md)",
+        description="a node silent for this long is lost, and its jobs move (docs/design/leases.md); longer on a bad link",
+    )
+    lease_ttl_max_s: float = Field(
+        default=LEASE_TTL_MAX_S,
+        gt=0,
+        le=LEASE_TTL_MAX_S,
+        description="how long that may become for a node whose link is bad; not more than lease_ttl_s: never longer",
     )
     telemetry_every_s: float = Field(
         default=10.0,
@@ -95,6 +101,16 @@ class Settings(BaseSettings):
         le=900,
         description="notice that a job gets before it leaves its node for maintenance, a drain with a deadline, or an "
         "on-demand job (interruptible bookings)",
+    )
+    incident_settle_pause_s: float = Field(
+        default=15.0,
+        ge=0,
+        description="how long after a lost node is back, or a run ended, its incident is first looked at",
+    )
+    incident_time_limit_s: float = Field(
+        default=6 * 3600.0,
+        ge=1,
+        description="a loss whose node is not back after this long is settled with what is known",
     )
     owner_share_percent: int = Field(default=80, ge=0, le=100, description="of each charge, to an owner")
     operator_share_percent: int = Field(

@@ -21,7 +21,7 @@ from gp4u_protocol.messages import PlacementSpec
 from gp4u_agent.checkpoint.collecting import Collected, Collector, Known, Stopped
 from gp4u_agent.checkpoint.http import CheckpointHttp, HttpFailure
 from gp4u_agent.checkpoint.memory import Memory
-from gp4u_agent.checkpoint.restoring import Restorer
+from gp4u_agent.checkpoint.restoring import LocalPacks, Restorer
 from gp4u_agent.checkpoint.transfer import FIRST_DELAY_S, Transfer
 from gp4u_agent.checkpoint.walking import opened_folder
 
@@ -90,6 +90,7 @@ class CheckpointEngine:
         cache_dir: a folder of this placement outside the job's reach, kept over restarts of the agent.
         pids: the job's processes now; empty when none runs.
         first_delay_s: first pause before a retry.
+        local: packs that lie here already, because this node stood by for the job.
 
     Methods raise `gp4u_agent.http.StaleEpoch` (kill the job) or another HttpFailure (try later; nothing was saved), and
     `snapshot` also OSError and Unrepresentable for the folder itself.
@@ -105,7 +106,9 @@ class CheckpointEngine:
         pids: Callable[[], Iterable[int]],
         *,
         first_delay_s: float = FIRST_DELAY_S,
+        local: LocalPacks | None = None,
     ) -> None:
+        self._local = local
         self._transfer = Transfer(http, first_delay_s=first_delay_s)
         self._placement = placement
         self._keys = JobKeys.derive(placement.job_id, data_key)
@@ -282,7 +285,7 @@ class CheckpointEngine:
 
     def _restorer(self, checkpoint_id: str) -> Restorer:
         path = f"{API}/{checkpoint_id}/download"
-        return Restorer(self._transfer, self._keys, self._threads, path, self._fence)
+        return Restorer(self._transfer, self._keys, self._threads, path, self._fence, self._local)
 
     async def _report(self, checkpoint_id: str, damage: Damaged) -> None:
         body = {**self._fence, "detail": str(damage)[:500]}

@@ -2,12 +2,14 @@
 
 import asyncio
 import base64
+import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
+from blake3 import blake3
 from gp4u_protocol.checkpoint.errors import Damaged
 from gp4u_protocol.checkpoint.manifest import Manifest, open_manifest
 from gp4u_protocol.checkpoint.reading import RangeRead, Staging, plan_reads
@@ -22,9 +24,30 @@ _EXPIRED = (401, 403)
 
 Answer = TypeVar("Answer")
 
+log = logging.getLogger(__name__)
+
+
+class LocalPacks(Protocol):
+    """Packs that lie on this node already, as sealed as in the store (a standby's). Blocking."""
+
+    def manifest(self, checkpoint_id: str) -> bytes | None:
+        """A sealed manifest, if it is here."""
+        ...
+
+    def read(self, pack_id: str, start: int, end: int) -> bytes | None:
+        """Bytes `start` to `end` (exclusive) of a pack, if they are here."""
+        ...
+
+    def distrust(self, pack_id: str) -> None:
+        """A pack did not verify."""
+        ...
+
 
 class Restorer:
-    """Restores one checkpoint into one folder. Use once."""
+    """Restores one checkpoint into one folder. Use once.
+
+    What lies in `local` is read from there, verified like everything else; what is missing or damaged there is fetched.
+    """
 
     def __init__(
         self,
@@ -33,12 +56,14 @@ class Restorer:
         threads: ThreadPoolExecutor,
         download_path: str,
         fence: dict[str, Any],
+        local: LocalPacks | None = None,
     ) -> None:
         self._transfer = transfer
         self._keys = keys
         self._threads = threads
         self._download_path = download_path
         self._fence = fence
+        self._local = local
         self._addresses: dict[str, Any] = {}
         self._openers = threading.local()
 
@@ -51,7 +76,9 @@ class Restorer:
             self._keys = JobKeys.derive(origin["job_id"], base64.b64decode(origin["data_key"]))
         where = f"manifest {row['epoch']}/{row['seq']}"
         try:
-            content = await self._transfer.get_range(row["manifest_url"], 0, None)
+            content = await self._local_manifest() or await self._transfer.get_range(
+                row["manifest_url"], 0, None
+            )
         except HttpFailure as failure:
             if failure.status in _MISSING:
                 raise Damaged(where, "is missing") from failure
@@ -75,6 +102,8 @@ class Restorer:
 
             async def bring(read: RangeRead) -> None:
                 async with limit:
+                    if await self._in_thread(lambda: self._take_local(staging, read)):
+                        return
                     content = await self._range(read)
                     await self._in_thread(lambda: staging.take(self._opener(), read, content))
 
@@ -86,6 +115,27 @@ class Restorer:
             raise _first(failures) from failures
         finally:
             await asyncio.shield(self._in_thread(staging.discard))
+
+    async def _local_manifest(self) -> bytes | None:
+        if self._local is None or "id" not in self._addresses:
+            return None
+        row, local = self._addresses, self._local
+        content = await self._in_thread(lambda: local.manifest(row["id"]))
+        return content if content and blake3(content).hexdigest() == row["manifest_blake3"] else None
+
+    def _take_local(self, staging: Staging, read: RangeRead) -> bool:
+        """Write a range from the packs that are here. A piece that does not verify was written nowhere yet, or is written
+        over by the one that is fetched."""
+        pack = read.pack_id.hex()
+        if self._local is None or (content := self._local.read(pack, read.start, read.end)) is None:
+            return False
+        try:
+            staging.take(self._opener(), read, content)
+        except Damaged as damage:
+            log.warning("a pack that was kept here is damaged and is fetched: %s", damage)
+            self._local.distrust(pack)
+            return False
+        return True
 
     async def _range(self, read: RangeRead) -> bytes | bytearray:
         pack = read.pack_id.hex()

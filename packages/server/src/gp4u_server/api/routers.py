@@ -9,6 +9,8 @@ from gp4u_server.catalyst.checkpoints import agent_endpoints as agent_checkpoint
 from gp4u_server.catalyst.checkpoints import endpoints as checkpoints
 from gp4u_server.catalyst.jobs import endpoints as jobs
 from gp4u_server.catalyst.routing import endpoints as routing
+from gp4u_server.catalyst.standby import agent_endpoints as agent_standbys
+from gp4u_server.catalyst.telemetry import endpoints as telemetry
 from gp4u_server.demo import endpoints as demo
 from gp4u_server.market import endpoints as market
 from gp4u_server.nodes import endpoints as nodes
@@ -23,10 +25,11 @@ ROUTERS = (
     checkpoints.router,
     billing.router,
     nodes.router,
+    telemetry.router,
     demo.router,
     admin.router,
 )
 # For agents, with a token of their own, and larger bodies.
-AGENT_ROUTERS = (agent_checkpoints.router,)
+AGENT_ROUTERS = (agent_checkpoints.router, agent_standbys.router)
 # Signed addresses of the folder store.
 STORE_ROUTERS = (objectstore_web.router,)

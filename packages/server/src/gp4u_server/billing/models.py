@@ -22,10 +22,15 @@ class MeterRow(Base):
     node_id: Mapped[str]
     node_name: Mapped[str]
     epoch: Mapped[int]
+    # A standby's meter: the booking beside which it stands ready. Its time is its own: the job runs meanwhile.
+    beside_booking_id: Mapped[str | None]
     currency: Mapped[str]
     rate_per_hour_micros: Mapped[int]
     owner_share_percent: Mapped[int]
     limit_micros: Mapped[int | None]  # what the job's budget leaves for this booking
+    budget_total_micros: Mapped[
+        int | None
+    ]  # the job's whole budget: meters beside each other share what is left of it
     floor_at: Mapped[datetime | None]  # end of the job's time under earlier epochs
     holds: Mapped[int] = mapped_column(server_default="0")  # how often money was set aside
     charged_micros: Mapped[int] = mapped_column(server_default="0")
@@ -61,13 +66,22 @@ class MeterRow(Base):
             postgresql_where=text("ended_at IS NOT NULL AND settled_at IS NULL"),
         ),
         Index("ix_meters_job", "job_id"),
+        Index(
+            "ix_meters_beside",
+            "beside_booking_id",
+            postgresql_where=text("beside_booking_id IS NOT NULL"),
+        ),
         Index("ix_meters_owner_node", "owner_id", "node_id"),
         Index("ix_meters_renter_open", "renter_id", postgresql_where=text("settled_at IS NULL")),
     )
 
 
 class UsageIntervalRow(Base):
-    """Confirmed running time of a job. The database refuses two that overlap, whatever the epochs."""
+    """Confirmed running time of a job. The database refuses two that overlap, whatever the epochs.
+
+    Time in which a standby stood ready lies under a name of its own (`repository.timed_as`): it overlaps the job's, and of
+    one job only one standby is paid at a time.
+    """
 
     __tablename__ = "usage_intervals"
     job_id: Mapped[str] = mapped_column(primary_key=True)

@@ -55,10 +55,15 @@ async def state_of(session: AsyncSession, row: MeterRow) -> Meter:
     )
 
 
+def timed_as(job_id: str, beside_booking_id: str | None) -> str:
+    """Whose time a meter counts, and of whom no two intervals may overlap: the job's, or that of its standbys."""
+    return job_id if beside_booking_id is None else f"{job_id}:standby"
+
+
 async def store_interval(session: AsyncSession, row: MeterRow, interval: Interval) -> None:
     """Insert an interval, or give it its end."""
     statement = upsert(UsageIntervalRow).values(
-        job_id=row.job_id,
+        job_id=timed_as(row.job_id, row.beside_booking_id),
         epoch=row.epoch,
         seq=interval.seq,
         booking_id=row.booking_id,
@@ -73,7 +78,7 @@ async def store_interval(session: AsyncSession, row: MeterRow, interval: Interva
 
 
 async def end_of_job_time(session: AsyncSession, job_id: str) -> datetime | None:
-    """The end of the job's metered time so far. An interval still open counts from its start."""
+    """The end of the metered time so far of a job (or what `timed_as` names). An interval still open counts from its start."""
     column = sql.coalesce(UsageIntervalRow.ended_at, UsageIntervalRow.started_at)
     return (
         await session.execute(select(sql.max(column)).where(UsageIntervalRow.job_id == job_id))
@@ -81,9 +86,20 @@ async def end_of_job_time(session: AsyncSession, job_id: str) -> datetime | None
 
 
 async def net_of_job(session: AsyncSession, job_id: str) -> int:
-    """What all bookings of a job have cost so far, refunds taken off."""
+    """What all bookings and standbys of a job have cost so far, refunds taken off."""
     column = sql.coalesce(sql.sum(MeterRow.charged_micros - MeterRow.refunded_micros), 0)
     return int((await session.execute(select(column).where(MeterRow.job_id == job_id))).scalar_one())
+
+
+async def beside(session: AsyncSession, booking_id: str) -> Sequence[MeterRow]:
+    """The meters of the standbys that stood ready beside a booking, the oldest first."""
+    rows = await session.scalars(
+        select(MeterRow)
+        .where(MeterRow.beside_booking_id == booking_id)
+        .order_by(MeterRow.created_at)
+        .execution_options(populate_existing=True)
+    )
+    return rows.all()
 
 
 async def insert_meter(session: AsyncSession, values: dict[str, Any]) -> None:

@@ -40,6 +40,20 @@ class ReceiptLineOut(Strict):
     why: str = Field(description="ran, lost_work, frozen")
 
 
+class StandbyReceiptOut(Strict):
+    """What standing by cost: `billed_us` × rate, rounded half to even, as on a booking's own bill."""
+
+    standby_id: str
+    node_name: str
+    rate_per_hour_micros: int
+    owner_share_percent: int
+    lines: list[ReceiptLineOut] = Field(description="when the node was proven ready to take the job over")
+    billed_us: int
+    charged_micros: int
+    refunded_micros: int
+    final: bool
+
+
 class ReceiptOut(Strict):
     """A bill that both sides can recompute.
 
@@ -62,6 +76,10 @@ class ReceiptOut(Strict):
     owner_micros: int
     platform_micros: int
     final: bool
+    standbys: list[StandbyReceiptOut] = Field(
+        default=[],
+        description="nodes that stood ready beside this booking, each with a bill of its own, on top; for its renter",
+    )
 
 
 class EarningsOut(Strict):

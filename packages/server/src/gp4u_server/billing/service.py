@@ -85,11 +85,15 @@ class BillingService:
                 "node_id": new.node_id,
                 "node_name": new.node_name,
                 "epoch": new.epoch,
+                "beside_booking_id": new.beside_booking_id,
                 "currency": self.terms.currency,
                 "rate_per_hour_micros": new.rate_per_hour_micros,
                 "owner_share_percent": await self.shares.percent(session, new.owner_id),
                 "limit_micros": limit,
-                "floor_at": await repository.end_of_job_time(session, new.job_id),
+                "budget_total_micros": new.budget_total_micros,
+                "floor_at": await repository.end_of_job_time(
+                    session, repository.timed_as(new.job_id, new.beside_booking_id)
+                ),
                 "holds": 1,
                 "created_at": self.clock.now(),
             },
@@ -148,7 +152,7 @@ class BillingService:
         )
         wallet, hold = await self._locked_balances(session, row)
         owed = metering.owed_micros(meter, through) - meter.net_micros
-        budget_left = None if row.limit_micros is None else row.limit_micros - meter.net_micros
+        budget_left = await self._budget_left(session, row)
         if budget_left is not None:
             owed = min(owed, budget_left)
         plan = funds.plan(
@@ -164,7 +168,9 @@ class BillingService:
         _, posting, _ = metering.post(meter, through, payable_micros=min(owed, hold + plan.top_up_micros))
         await self._book(session, row, posting, Why.RAN if posting.amount_micros >= 0 else Why.FROZEN)
         running = interval is not None
-        stop = plan.stop if running and row.stop_reason is None else None
+        # A standby stops no job. What ends its money ends the job's own first: that needs more for its graceful stop.
+        may_stop = running and row.stop_reason is None and row.beside_booking_id is None
+        stop = plan.stop if may_stop else None
         await repository.change_meter(
             session,
             booking_id,
@@ -221,13 +227,14 @@ class BillingService:
     ) -> None:
         now = self.clock.now()
         wallet, hold = await self._locked_balances(session, row)
+        left = await self._budget_left(session, row)
         final = settling.settle(
             meter,
             lost_meter.lost_from,
             now,
             hold_micros=hold,
             wallet_micros=wallet,
-            limit_micros=row.limit_micros,
+            limit_micros=None if left is None else meter.net_micros + left,
         )
         top_up = final.top_up_micros
         if top_up:
@@ -270,7 +277,7 @@ class BillingService:
             key=f"{kind}:{row.booking_id}:{through_us}:{row.charged_micros}:{row.refunded_micros}",
             kind=kind,
             legs=legs,
-            description=_describe(kind, why, row.job_name, row.node_name),
+            description=_describe(kind, why, row),
             refs={"booking_id": row.booking_id, "job_id": row.job_id, "through": posting.through.isoformat()},
         )
         assert transfer.created, "a posting's meter row and transfer are written in one transaction"
@@ -296,6 +303,14 @@ class BillingService:
                 lost_us=lost_us,
             ),
         )
+
+    async def _budget_left(self, session: AsyncSession, row: MeterRow) -> int | None:
+        """What the job's budget leaves now; None without one. The job is locked, so no meter beside this one changes it."""
+        if row.budget_total_micros is not None:
+            return max(row.budget_total_micros - await repository.net_of_job(session, row.job_id), 0)
+        if row.limit_micros is None:
+            return None
+        return row.limit_micros - (row.charged_micros - row.refunded_micros)  # of the release before this one
 
     async def _fill_up(self, session: AsyncSession, row: MeterRow, amount: int) -> None:
         # In the meter's own currency: the platform's may be another one since.
@@ -376,7 +391,12 @@ def _who(row: MeterRow) -> Mapping[str, str]:
     return {"booking_id": row.booking_id, "job_id": row.job_id, "renter_id": row.renter_id}
 
 
-def _describe(kind: PostingKind, why: Why, job_name: str, node_name: str) -> str:
+def _describe(kind: PostingKind, why: Why, row: MeterRow) -> str:
+    job_name, node_name = row.job_name, row.node_name
+    if row.beside_booking_id is not None:
+        if kind is PostingKind.CHARGE:
+            return f"{node_name} stood by for {job_name}"
+        return f"Time in which {node_name} was not proven to stand by for {job_name}"
     if kind is PostingKind.CHARGE:
         return f"{job_name} ran on {node_name}"
     if why is Why.LOST_WORK:

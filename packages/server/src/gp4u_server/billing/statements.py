@@ -16,6 +16,7 @@ from gp4u_server.billing.schemas import (
     NodeEarningsOut,
     ReceiptLineOut,
     ReceiptOut,
+    StandbyReceiptOut,
 )
 from gp4u_server.billing.shares import OwnerShares
 from gp4u_server.billing.types import MeterTotals, ReceiptLine, WalletView
@@ -129,7 +130,28 @@ class Statements:
             owner_micros=row.owner_micros,
             platform_micros=row.platform_micros,
             final=row.settled_at is not None,
+            # Whom else the renter pays is no business of this booking's owner.
+            standbys=[] if reader_id == row.owner_id != row.renter_id else await self._beside(session, row),
         )
+
+    async def _beside(self, session: AsyncSession, row: MeterRow) -> list[StandbyReceiptOut]:
+        return [
+            StandbyReceiptOut(
+                standby_id=standby.booking_id,
+                node_name=standby.node_name,
+                rate_per_hour_micros=standby.rate_per_hour_micros,
+                owner_share_percent=standby.owner_share_percent,
+                lines=[
+                    _line(line, standby.posted_through or self.clock.now())
+                    for line in metering.receipt_lines(await repository.state_of(session, standby))
+                ],
+                billed_us=standby.billed_us,
+                charged_micros=standby.charged_micros,
+                refunded_micros=standby.refunded_micros,
+                final=standby.settled_at is not None,
+            )
+            for standby in await repository.beside(session, row.booking_id)
+        ]
 
     async def earnings(self, session: AsyncSession, owner_id: str) -> EarningsOut:
         """What an owner earned, by node and by day of the last 30 (UTC)."""

@@ -49,6 +49,9 @@ class NewMeter:
     epoch: int
     rate_per_hour_micros: int
     budget_total_micros: int | None  # the job's ceiling over all its bookings
+    beside_booking_id: str | None = None
+    """Of a standby: the booking beside which it stands ready. `booking_id` is then the standby's own id, and `epoch` counts
+    the job's standbys."""
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,14 @@ from gp4u_server.catalyst.failover.moves import MovesLoop
 from gp4u_server.catalyst.health.authority import AuthorityWatch
 from gp4u_server.catalyst.health.control import DeadGatewayLoop, DutyLoop
 from gp4u_server.catalyst.health.service import HealthService
+from gp4u_server.catalyst.incidents.control import IncidentLoop, TallyLoop
+from gp4u_server.catalyst.incidents.service import IncidentService
 from gp4u_server.catalyst.jobs.service import JobService
 from gp4u_server.catalyst.routing.service import Router
 from gp4u_server.catalyst.standby.control import StandbyLoop
 from gp4u_server.catalyst.standby.service import StandbyService
-from gp4u_server.catalyst.telemetry.control import PartitionLoop, Retention, rollup_loops
+from gp4u_server.catalyst.telemetry.control import PartitionLoop, rollup_loops
+from gp4u_server.catalyst.telemetry.retention import Retention
 from gp4u_server.controller.runner import ControlLoop
 from gp4u_server.foundation.platform import Platform
 from gp4u_server.foundation.relay import OutboxPruning, OutboxRelay
@@ -42,9 +45,7 @@ def control_loops(platform: Platform) -> list[ControlLoop]:
         OutboxPruning(database),
         PlacingLoop(database, jobs, platform.get(Router)),
         AskedStopsLoop(database, jobs),
-        MovesLoop(
-            database, jobs, platform.get(NodeService), clock, notice_s=platform.settings.notice_s
-        ),
+        MovesLoop(database, jobs, platform.get(NodeService), clock, notice_s=platform.settings.notice_s),
         CapacityLoop(database, jobs, platform.get(NodeService)),
         LimitsLoop(database, jobs),
         StandbyLoop(database, platform.get(StandbyService)),
@@ -57,6 +58,8 @@ def control_loops(platform: Platform) -> list[ControlLoop]:
         PartitionLoop(database, clock, Retention.of(platform.settings)),
         *rollup_loops(database, clock),
         DutyLoop(database, platform.get(NodeService)),
+        IncidentLoop(database, platform.get(IncidentService), platform.get(NodeService)),
+        TallyLoop(database, platform.get(NodeService)),
         MeteringLoop(database, platform.get(BillingService), jobs, platform.get(HealthService)),
         TopUpLoop(platform.get(TopUpService)),
         OfferRefreshLoop(database, platform.get(MarketService), clock),

@@ -1,6 +1,7 @@
 """`python -m gp4u_server.gateway --host 127.0.0.1 --port 8001`."""
 
 import argparse
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -19,6 +20,7 @@ from gp4u_server.foundation.platform import Platform
 from gp4u_server.foundation.streams import Streams
 from gp4u_server.gateway.app import create_app
 from gp4u_server.gateway.hub import Hub
+from gp4u_server.gateway.leaving import LeavingServer
 from gp4u_server.gateway.scraping import ScrapersOnly
 from gp4u_server.kit.clock import Clock
 from gp4u_server.kit.db import Database, connect
@@ -46,6 +48,7 @@ def hub_of(platform: Platform, address: str) -> Hub:
         clock=platform.provided[Clock],
         heartbeat_interval_s=settings.heartbeat_interval_s,
         lease_ttl_s=settings.lease_ttl_s,
+        lease_ttl_max_s=settings.lease_ttl_max_s,
         address=address,
         public=platform.get(PublicAddress),
         authority_database=authority,
@@ -57,7 +60,9 @@ def hub_of(platform: Platform, address: str) -> Hub:
 def application(settings: Settings, address: str) -> Starlette:
     """The gateway as an ASGI app that closes what bootstrap opened."""
     platform = build(settings, process="gateway")
-    app = create_app(hub_of(platform, address))
+    hub = hub_of(platform, address)
+    app = create_app(hub)
+    app.state.hub = hub
     app.add_middleware(ScrapersOnly, authenticator=platform.get(Authenticator))
     hub_lifespan = app.router.lifespan_context
 
@@ -71,15 +76,16 @@ def application(settings: Settings, address: str) -> Starlette:
 
 
 def main() -> None:
-    """Serve until SIGTERM or SIGINT. Agents dial again at once, and a new gateway takes their sessions over."""
+    """Serve until SIGTERM or SIGINT. Then the agents are sent to the other gateways (see `leaving`)."""
     parser = argparse.ArgumentParser(prog="python -m gp4u_server.gateway")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8001)
     arguments = parser.parse_args()
     settings = Settings()
     configure_logs(settings.log_level, process="gateway")
-    uvicorn.run(
-        application(settings, f"{arguments.host}:{arguments.port}"),
+    app = application(settings, f"{arguments.host}:{arguments.port}")
+    config = uvicorn.Config(
+        app,
         host=arguments.host,
         port=arguments.port,
         loop="uvloop",
@@ -94,6 +100,10 @@ def main() -> None:
         ws_per_message_deflate=False,
         timeout_graceful_shutdown=GRACE_S,
     )
+    server = LeavingServer(config, app.state.hub)
+    server.run()
+    if not server.started:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

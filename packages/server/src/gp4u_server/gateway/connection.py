@@ -77,11 +77,15 @@ _Work = Claim | Report | LogChunk | StandbyReport | _Refresh | _FirstStep
 class Connection:
     """Serves one session until the socket closes."""
 
+    ttl_s: float
+    """What the session begins with; answers carry their own."""
+
     def __init__(self, hub: Hub, websocket: WebSocket, proven: Proven, session_id: str) -> None:
         self.hub = hub
         self.websocket = websocket
         self.node_id = proven.node_id
         self.session_id = session_id
+        self.ttl_s = hub.lease_ttl_s
         self.session_no = proven.connected.session_no
         self.version = proven.connected.desired_version
         self._placements = {item.spec.placement_id: item for item in proven.connected.placements}
@@ -115,6 +119,11 @@ class Connection:
             self._closing = (code, reason)
             self._closed.set()
 
+    @property
+    def closing(self) -> bool:
+        """Whether it was told to end."""
+        return self._closing is not None
+
     def progress(self) -> dict[str, Progress]:
         """The last progress heard of each placement."""
         return dict(self._progress)
@@ -130,7 +139,7 @@ class Connection:
                 protocol_version=PROTOCOL_VERSION,
                 session_id=self.session_id,
                 heartbeat_interval_s=self.hub.heartbeat_interval_s,
-                lease_ttl_s=self.hub.lease_ttl_s,
+                lease_ttl_s=self.ttl_s,
                 http_token=self.hub.tokens.mint(self.node_id),
                 gateways=self.hub.gateway_urls,
                 apis=self.hub.api_urls,
@@ -220,15 +229,16 @@ class Connection:
 
     def _heartbeat(self, beat: Heartbeat, now: float) -> None:
         reported = [LeaseId(status.placement_id, status.epoch) for status in beat.placements]
-        result = self.hub.table.beat(self.node_id, self.session_id, reported, now)
+        result = self.hub.table.beat(self.node_id, self.session_id, reported, now, beat.seq, beat.acked_seq)
         if result is None:
             self.close(4001, "superseded by a newer connection")
             return
-        renewed, back = result
+        renewed, back, ttl_s = result
         self._send(
             HeartbeatAck(
                 seq=beat.seq,
                 renewed=[LeaseKey(placement_id=lease.placement_id, epoch=lease.epoch) for lease in renewed],
+                ttl_s=ttl_s,
             )
         )
         self.hub.metrics.beats.inc()
@@ -372,6 +382,7 @@ class Connection:
                 placement_id=claim.placement_id,
                 epoch=claim.epoch,
                 data_key=base64.b64encode(data_key).decode(),
+                ttl_s=self.hub.table.ttl_of(self.node_id),
             )
         )
 

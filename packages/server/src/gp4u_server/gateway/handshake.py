@@ -15,6 +15,7 @@ from gp4u_protocol.messages import (
     Hello,
     Proof,
     Rejected,
+    StandbySpec,
     challenge_bytes,
     decode_from_agent,
 )
@@ -45,6 +46,9 @@ class Proven:
 
     node_id: str
     connected: Connected
+    resumed: bool = False
+    """The same agent as before lost its link to us."""
+    standbys: list[StandbySpec] | None = None
 
 
 async def next_message(websocket: WebSocket) -> AgentMessage:
@@ -98,14 +102,20 @@ async def shake_hands(websocket: WebSocket, hub: Hub) -> Proven:
                 hello.node_id,
                 gateway_id=gateway_id,
                 facts=hello.facts,
+                life=hello.life,
                 silent_s=silent_s,
                 cut_off=hub.was_cut_off(silent_s),
             )
+            standbys = None
+            if hub.standbys is not None:
+                standbys = await hub.standbys.wanted_on_node(session, hello.node_id)
     except DomainError as error:
         raise Refusal(error.code, error.detail, retry=False) from error
     if hub.gateway_id != gateway_id:
         raise Refusal("not_ready", "The gateway begins anew; try again.", retry=True)
-    return Proven(hello.node_id, connected)
+    # While we could renew nothing we had sent it away: that says nothing of its link.
+    resumed = hello.resumed and not hub.was_cut_off(silent_s)
+    return Proven(hello.node_id, connected, resumed, standbys)
 
 
 def _signed(public_key: bytes, node_id: str, nonce: str, signature: str) -> bool:

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import structlog
-from gp4u_protocol.lease import replace_after_s
 from gp4u_protocol.messages import Progress
 
 from gp4u_server.catalyst.health.authority import AUTHORITY_RENEW_S, authority_until
@@ -40,6 +39,9 @@ log = structlog.get_logger(__name__)
 
 TICK_S = 0.1
 POLL_S = 2.0
+NOTE_S = 0.5
+NOTES_MAX = 100
+"""TTLs written in one transaction: it holds the rows of as many nodes."""
 PUBLISH_QUEUED_MAX = 2_000
 CUT_OFF_CODE = 1013
 
@@ -57,6 +59,11 @@ class Connected(Protocol):
 
     def close(self, code: int, reason: str) -> None:
         """End the connection."""
+        ...
+
+    @property
+    def closing(self) -> bool:
+        """Whether it was told to end."""
         ...
 
     def progress(self) -> dict[str, Progress]:
@@ -79,6 +86,7 @@ class Hub:
         clock: Clock,
         heartbeat_interval_s: float,
         lease_ttl_s: float,
+        lease_ttl_max_s: float,
         address: str = "",
         public: PublicAddress | None = None,
         authority_database: Database | None = None,
@@ -103,7 +111,9 @@ class Hub:
         self.gateway_urls = list(public.gateways) if public else []
         self.api_urls = list(public.apis) if public else []
         self.gateway_id = ""
-        self.table = LeaseTable(heartbeat_interval_s, lease_ttl_s)
+        self.leaving = False
+        """Told to end: nobody is let in any more (see `leaving`)."""
+        self.table = LeaseTable(heartbeat_interval_s, lease_ttl_s, lease_ttl_max_s)
         self.metrics = GatewayMetrics()
         self.telemetry = (
             TelemetryBuffer(database, telemetry, clock, self.metrics.registry, every_s=telemetry_every_s)
@@ -115,7 +125,7 @@ class Hub:
         self._writer = ChangeWriter(
             self._write, self.table.session_no, clock, self.metrics, self._losses_unwritten
         )
-        self._absent = AbsentNodes(replace_after_s(lease_ttl_s))
+        self._absent = AbsentNodes(lease_ttl_s)
         # Node → the newest of its sessions that must not be opened any more: its loss was declared without us holding it.
         self._barred: dict[str, int] = {}
         self._cut_off_until = float("-inf")
@@ -128,7 +138,7 @@ class Hub:
     @property
     def ready(self) -> bool:
         """Whether agents are served."""
-        return bool(self.gateway_id) and self.table.has_authority(self.clock.monotonic_s())
+        return bool(self.gateway_id) and not self.leaving and self.table.has_authority(self.clock.monotonic_s())
 
     async def run(self) -> None:
         """All loops; ends only by an error of ours or cancellation."""
@@ -137,6 +147,7 @@ class Hub:
             group.create_task(self._tick_loop())
             group.create_task(self._listen_loop())
             group.create_task(self._poll_loop())
+            group.create_task(self._ttl_loop())
             group.create_task(self._writer.run())
             group.create_task(self._publish_loop())
             if self.telemetry is not None:
@@ -268,6 +279,24 @@ class Hub:
                 if connection is not None:
                     connection.wants_refresh()
 
+    async def _ttl_loop(self) -> None:
+        """Longer leases are noted before they are granted, shorter ones when the longer are over. One round after the other:
+        a note that waits in the database holds its node's row, so no later one of ours can come to lie under it."""
+        while True:
+            await asyncio.sleep(NOTE_S)
+            due = self.table.notes_due(self.clock.monotonic_s())
+            for batch in (due[first : first + NOTES_MAX] for first in range(0, len(due), NOTES_MAX)):
+                try:
+                    async with self.database.transaction() as session:
+                        written = await self.health.note_ttls(session, batch)
+                except Exception as error:
+                    self.metrics.write_failures.inc()
+                    log.warning("ttls_not_noted", nodes=len(batch), error=repr(error))
+                    break
+                for note in written:
+                    log.info("lease_ttl", node_id=note.node_id, ttl_s=note.ttl_s, why=note.why)
+                    self.table.noted(note)
+
     async def _poll_loop(self) -> None:
         """What a lost notification would have said, and which nodes have moved to another gateway."""
         while True:
@@ -276,6 +305,9 @@ class Hub:
             for state in NodeState:
                 self.metrics.nodes.labels(state=state).set(states.count(state))
             self.metrics.held_back.set(self.table.holds_back)
+            longer = self.table.longer_ttls
+            self.metrics.longer_leases.set(len(longer))
+            self.metrics.lease_ttl_max.set(max(longer, default=self.lease_ttl_s))
             if not self.gateway_id:
                 continue
             asked = {node_id: self.table.session_no(node_id) for node_id in self.table.nodes}
@@ -327,7 +359,9 @@ class Hub:
         connection = self.connections.get(change.node_id)
         progress = connection.progress() if connection else self._last_progress.get(change.node_id)
         async with self.database.transaction() as session:
-            written = await self.health.record_change(session, change, progress)
+            written = await self.health.record_change(
+                session, change, progress, socket_open=connection is not None
+            )
         if not written:
             self._superseded(change.node_id, change.session_no)
             return

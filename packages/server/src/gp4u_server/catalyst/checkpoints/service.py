@@ -351,6 +351,10 @@ class CheckpointService:
             upload_key(renter_id, upload.id), size_bytes=upload.size_bytes, expires_in_s=ADDRESS_TTL_S
         )
 
+    async def sign_job_download(self, renter_id: str, upload: UploadView) -> str:
+        """An address that answers the folder."""
+        return await self.store.sign_get(upload_key(renter_id, upload.id), expires_in_s=ADDRESS_TTL_S)
+
     async def require_job_upload(self, session: AsyncSession, renter_id: str, upload_id: str) -> UploadView:
         """The renter's own upload, which stays until the transaction ends. Raises UploadNotFound; another renter's answers
         the same."""

@@ -74,6 +74,16 @@ class PlacementEnded(JobEvent):
     saved_until: datetime | None
 
 
+class CheckpointSaved(JobEvent):
+    """A hot job has a newer restore point: whoever stands by for it fetches it. Said of hot jobs only."""
+
+    topic: ClassVar[str] = "job.checkpoint_saved"
+    checkpoint_id: str
+    epoch: int
+    seq: int
+    at: datetime
+
+
 class JobEnded(JobEvent):
     """The job reached a final state."""
 

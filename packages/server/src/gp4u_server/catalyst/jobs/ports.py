@@ -1,8 +1,19 @@
 """What jobs need from outside."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncSession
+
+from gp4u_server.catalyst.jobs.schemas import StandbyOut
+
+
+class StandbysShown(Protocol):
+    """What the job's page says of a hot job's second node (catalyst.standby has it)."""
+
+    async def shown(self, session: AsyncSession, job_ids: Sequence[str]) -> dict[str, StandbyOut]:
+        """job → its standby, or why it has none."""
+        ...
 
 
 class NodeDesires(Protocol):

@@ -5,20 +5,27 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from gp4u_protocol.job_spec import JobSpec
+from gp4u_protocol.job_spec import JobSpec, Protection
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gp4u_server.catalyst.jobs import repository
 from gp4u_server.catalyst.jobs.errors import JobNotFound
+from gp4u_server.catalyst.jobs.fencing import PLACEABLE
 from gp4u_server.catalyst.jobs.logs import read_log
 from gp4u_server.catalyst.jobs.models import Job, JobEventRow, Placement
+from gp4u_server.catalyst.jobs.notice import NoticeReason
+from gp4u_server.catalyst.jobs.ports import StandbysShown
 from gp4u_server.catalyst.jobs.schemas import (
     CheckpointIntervalOut,
+    HintOut,
     JobEventOut,
     JobOut,
     LogPageOut,
+    NoticeOut,
     PlacementOut,
     ProgressOut,
+    StandbyOut,
+    WaitingOut,
 )
 from gp4u_server.catalyst.jobs.timeline import read_timeline
 from gp4u_server.catalyst.jobs.types import EventKind, JobState, PlacementState
@@ -31,6 +38,7 @@ class JobReader:
     """Reads for one caller: `renter_id` None reads everybody's (admins)."""
 
     streams: Streams
+    standbys: StandbysShown | None = None
 
     async def page(
         self,
@@ -80,7 +88,11 @@ class JobReader:
         running = [job.id for job in jobs if job.state in ("running", "stopping")]
         heard = await self.streams.recall([f"live:{job_id}" for job_id in running])
         live = dict(zip(running, heard, strict=True))
-        return [_job_out(job, newest.get(job.id), live.get(job.id)) for job in jobs]
+        hot = [
+            job.id for job in jobs if job.spec.get("protection") == Protection.HOT.value and not job.ended_at
+        ]
+        standbys = await self.standbys.shown(session, hot) if hot and self.standbys is not None else {}
+        return [_job_out(job, newest.get(job.id), live.get(job.id), standbys.get(job.id)) for job in jobs]
 
 
 def event_out(row: JobEventRow) -> JobEventOut:
@@ -97,7 +109,12 @@ def event_out(row: JobEventRow) -> JobEventOut:
     )
 
 
-def _job_out(job: Job, newest: tuple[Placement, int] | None, live: dict[str, Any] | None) -> JobOut:
+def _job_out(
+    job: Job,
+    newest: tuple[Placement, int] | None,
+    live: dict[str, Any] | None,
+    standby: StandbyOut | None,
+) -> JobOut:
     placement, count = newest if newest is not None else (None, 0)
     run_us = job.run_us
     if placement is not None and placement.metered_from is not None:
@@ -118,9 +135,40 @@ def _job_out(job: Job, newest: tuple[Placement, int] | None, live: dict[str, Any
         last_checkpoint_at=job.checkpoint_at,
         checkpoints_count=job.checkpoints_count,
         progress=_progress(job.progress, live),
+        waiting=_waiting(job),
+        standby=standby,
         charged_micros=job.charged_micros,
         refunded_micros=job.refunded_micros,
         running_s=run_us / 1_000_000,
+    )
+
+
+def _waiting(job: Job) -> WaitingOut | None:
+    if job.state not in PLACEABLE:
+        return None
+    known = job.waiting or {}
+    held_back = job.held_back_until is not None and job.held_back_until > datetime.now(UTC)
+    if not known and not held_back:
+        return None
+    return WaitingOut(
+        summary=known.get("summary") or "It keeps a pause before it is placed again.",
+        hints=[HintOut.model_validate(hint) for hint in known.get("hints", [])],
+        next_attempt_at=job.next_attempt_at,
+        held_back_until=job.held_back_until if held_back else None,
+    )
+
+
+def _notice(placement: Placement) -> NoticeOut | None:
+    if placement.notice_reason is None or placement.ended_at is not None:
+        return None
+    assert placement.notice_at is not None
+    assert placement.notice_deadline_at is not None
+    return NoticeOut(
+        reason=NoticeReason(placement.notice_reason),
+        sentence=placement.moving_reason or "",
+        given_at=placement.notice_at,
+        deadline_at=placement.notice_deadline_at,
+        stops_at=placement.stop_due_at,
     )
 
 
@@ -155,5 +203,6 @@ def _placement_out(placement: Placement) -> PlacementOut:
         checkpoint_interval=None
         if placement.checkpoint_interval is None
         else CheckpointIntervalOut.model_validate(placement.checkpoint_interval),
+        notice=_notice(placement),
         recovery_ms=placement.recovery,
     )

@@ -6,6 +6,7 @@ from typing import Any
 from gp4u_protocol.job_spec import JobSpec, Strict
 from pydantic import Field
 
+from gp4u_server.catalyst.jobs.notice import NoticeReason
 from gp4u_server.catalyst.jobs.types import EventKind, JobState, PlacementState
 
 
@@ -27,6 +28,37 @@ class CheckpointIntervalOut(Strict):
     hazard_per_hour: float = Field(description="losses of the node an hour, as expected when it was chosen")
 
 
+class NoticeOut(Strict):
+    """The job has to leave its node: it was told, and is asked to stop in time for the deadline."""
+
+    reason: NoticeReason
+    sentence: str
+    given_at: datetime
+    deadline_at: datetime
+    stops_at: datetime | None = Field(description="when it is told to stop; null: it was")
+
+
+class HintOut(Strict):
+    """One thing that would free a job that waits."""
+
+    kind: str = Field(
+        description="price, window, kind, pool, busy, node, making_room, resources, nobody: stable"
+    )
+    sentence: str
+    at: datetime | None = Field(default=None, description="when it comes by itself, at the latest")
+
+
+class WaitingOut(Strict):
+    """Why the job is not placed. It is not billed, and is tried again at `next_attempt_at` or when something comes free."""
+
+    summary: str
+    hints: list[HintOut]
+    next_attempt_at: datetime | None
+    held_back_until: datetime | None = Field(
+        default=None, description="it keeps a pause until then, after moves or starts that failed in a row"
+    )
+
+
 class PlacementOut(Strict):
     id: str
     epoch: int
@@ -46,9 +78,35 @@ class PlacementOut(Strict):
     checkpoint_interval: CheckpointIntervalOut | None = Field(
         default=None, description="of a job whose interval is automatic"
     )
+    notice: NoticeOut | None = Field(default=None, description="while it has to leave its node")
     recovery_ms: dict[str, int] | None = Field(
         default=None, description="of a failover: detect_ms, decide_ms, restore_ms, start_ms, recovery_ms"
     )
+
+
+class StandbyOut(Strict):
+    """The second node of a hot job (`protection: hot`)."""
+
+    id: str | None = None
+    state: str = Field(
+        description="preparing: fetching, or not proven ready, and costs nothing; ready: holds the newest checkpoint and "
+        "has the GPUs free; none: no node can stand by at present, and the job has ordinary protection"
+    )
+    why_none: str | None = Field(default=None, description="a sentence for people")
+    node_id: str | None = None
+    node_name: str | None = None
+    region: str | None = None
+    gpu_model: str | None = None
+    rate_per_hour_micros: int | None = Field(
+        default=None, description="what it costs while it is ready, on top of the job's own rate"
+    )
+    chosen_at: datetime | None = None
+    ready_since: datetime | None = None
+    checkpoint_id: str | None = Field(default=None, description="the checkpoint that it holds complete")
+    checkpoint_seq: int | None = None
+    held_at: datetime | None = Field(default=None, description="when it last said what it holds")
+    bytes_held: int = 0
+    problem: str | None = None
 
 
 class JobOut(Strict):
@@ -69,6 +127,8 @@ class JobOut(Strict):
     last_checkpoint_at: datetime | None
     checkpoints_count: int
     progress: ProgressOut | None
+    waiting: WaitingOut | None = Field(default=None, description="of a job that waits for a node")
+    standby: StandbyOut | None = Field(default=None, description="of a job with `protection: hot`")
     charged_micros: int
     refunded_micros: int
     running_s: float

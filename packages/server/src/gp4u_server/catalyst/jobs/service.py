@@ -11,6 +11,7 @@
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -28,6 +29,20 @@ __all__ = ["JobService", "LeasedPlacement"]
 @dataclass(frozen=True)
 class JobService(Submitting, Placing, Reports, Leases, Moving, Stopping):
     """See each use case. Sessions come first, nothing here commits, `at` values are the database's time."""
+
+    async def tell(
+        self,
+        session: AsyncSession,
+        job_id: str,
+        kind: EventKind,
+        title: str,
+        *,
+        ms: int | None = None,
+        **detail: Any,
+    ) -> None:
+        """Put something onto the job's timeline that changes nothing about the job. Raises JobNotFound."""
+        job = await self._locked(session, job_id)
+        await self._timeline.append(session, job, kind, title, epoch=job.epoch, ms=ms, **detail)
 
     async def record_charge(
         self,

@@ -72,3 +72,5 @@ class EventKind(StrEnum):
     DONE = "done"
     FAILED = "failed"
     REFUNDED = "refunded"
+    ATTRIBUTED = "attributed"  # what a lost or failed run was put down to
+    STANDBY = "standby"  # a hot job's second node: chosen, ready, gone, or none at present

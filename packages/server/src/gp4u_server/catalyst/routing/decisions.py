@@ -22,10 +22,10 @@ measurement: a node that has just failed a job must be four times cheaper than t
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 
-from gp4u_protocol.job_spec import JobSpec, OnNodeLoss, Protection
+from gp4u_protocol.job_spec import BookingKind, JobSpec, OnNodeLoss, Protection
 
 from gp4u_server.kit.money import MICROS_PER_UNIT
 from gp4u_server.market.types import OfferState, OfferView
@@ -64,9 +64,12 @@ class Limit(StrEnum):
     MEMORY = "memory"
     DISK = "disk"
     TAKEN = "taken"
+    KIND = "kind"
+    POOL = "pool"
+    WINDOW = "window"
 
 
-PASSING = frozenset({Limit.NODE_OFFLINE, Limit.JUST_FAILED, Limit.GPUS_FREE, Limit.TAKEN})
+PASSING = frozenset({Limit.NODE_OFFLINE, Limit.JUST_FAILED, Limit.GPUS_FREE, Limit.TAKEN, Limit.WINDOW})
 """Limits that waiting may cure."""
 
 WORDS = {
@@ -86,6 +89,9 @@ WORDS = {
     Limit.MEMORY: "too little memory",
     Limit.DISK: "too little disk",
     Limit.TAKEN: "taken meanwhile",
+    Limit.KIND: "no interruptible bookings",
+    Limit.POOL: "in the replacement pool",
+    Limit.WINDOW: "maintenance too soon",
 }
 
 
@@ -94,7 +100,8 @@ class Need:
     """What a job needs, in the router's terms. `models` and `regions` empty mean any.
 
     `setbacks`: node → how many seconds ago each run of this job failed there. `home_region`, `home_node_id`: where it
-    was last. `is_replacement`: it has run before, so its own policy for moves applies (spec.failover).
+    was last. `is_replacement`: it has run before, so its own policy for moves applies (spec.failover). `ends_by`: its longest
+    duration is over then, if it begins now.
     """
 
     spec: JobSpec
@@ -106,6 +113,7 @@ class Need:
     home_region: str | None = None
     home_node_id: str | None = None
     is_replacement: bool = False
+    ends_by: datetime | None = None
 
     @property
     def rate_cap_micros(self) -> int | None:
@@ -160,6 +168,7 @@ def need_of(
     home_region: str | None = None,
     home_node_id: str | None = None,
     is_replacement: bool = False,
+    ends_by: datetime | None = None,
 ) -> Need:
     """A job's need; `progress` is what the job said last ({"step", "total_steps"}), `setbacks` are (node, seconds ago)."""
     step, total = (progress or {}).get("step"), (progress or {}).get("total_steps")
@@ -179,20 +188,32 @@ def need_of(
         home_region=home_region,
         home_node_id=home_node_id,
         is_replacement=is_replacement,
+        ends_by=ends_by,
     )
 
 
 def weigh(need: Need, offers: Sequence[OfferView]) -> list[Candidate]:
-    """Every offer with its numbers; those that fit first, the least expected cost to finish first. Deterministic."""
+    """Every offer with its numbers; those that fit first, the least expected cost to finish first. Deterministic.
+
+    Nodes of the replacement pool fit only jobs that lost theirs, and for those they come before the market.
+    """
     candidates = _passing_over(need, [_candidate(need, offer) for offer in offers])
     return sorted(
         candidates,
         key=lambda candidate: (
             len(candidate.failed),
+            not candidate.offer.in_pool,
             candidate.expected_cost_micros,
             candidate.rate_per_hour_micros,
             candidate.offer.id,
         ),
+    )
+
+
+def put_first(candidates: list[Candidate], node_id: str | None) -> list[Candidate]:
+    """The same candidates, with the one that was prepared for the job before all others if it fits."""
+    return sorted(
+        candidates, key=lambda candidate: not (candidate.fits and candidate.offer.node_id == node_id)
     )
 
 
@@ -214,7 +235,7 @@ def _passing_over(need: Need, candidates: list[Candidate]) -> list[Candidate]:
 
 def _candidate(need: Need, offer: OfferView) -> Candidate:
     spec = need.spec
-    rate = offer.rate_per_hour_micros(spec.resources.gpus)
+    rate = offer.rate_per_hour_micros(spec.resources.gpus, spec.kind)
     per_s = rate / timedelta(hours=1).total_seconds()
     throughput = max(offer.fp16_tflops, offer.fp32_tflops) or REFERENCE_TFLOPS
     run_s = max(RUN_S_MIN, REFERENCE_RUN_S * need.fraction_left * REFERENCE_TFLOPS / throughput)
@@ -285,12 +306,31 @@ def _failed(need: Need, offer: OfferView, rate: int) -> list[tuple[Limit, str]]:
         (
             cap is not None and rate > cap,
             Limit.PRICE,
-            f"costs {_units(rate)} per hour, the cap{' for replacements' if is_own_cap else ''} is {_units(cap or 0)}",
+            f"costs {units(rate)} per hour, the cap{' for replacements' if is_own_cap else ''} is {units(cap or 0)}",
         ),
         (
             not offer.duration_s_min <= spec.duration_s_max <= offer.duration_s_max,
             Limit.DURATION,
             f"may run {spec.duration_s_max} s, the owner takes {offer.duration_s_min} to {offer.duration_s_max} s",
+        ),
+        (
+            spec.kind is BookingKind.INTERRUPTIBLE and offer.interruptible_floor_micros is None,
+            Limit.KIND,
+            "its owner takes no interruptible bookings",
+        ),
+        (
+            offer.in_pool and not (need.is_replacement and spec.kind is BookingKind.ON_DEMAND),
+            Limit.POOL,
+            "it is in the replacement pool, for on-demand jobs that lost their node",
+        ),
+        (
+            need.ends_by is not None
+            and offer.window_starts_at is not None
+            and offer.window_starts_at < need.ends_by,
+            Limit.WINDOW,
+            f"its maintenance begins {offer.window_starts_at:%Y-%m-%d %H:%M} UTC, before the job's max_duration is over"
+            if offer.window_starts_at is not None
+            else "",
         ),
         (spec.runtime not in offer.runtimes, Limit.RUNTIME, f"the node does not offer `{spec.runtime}`"),
         (offer.cpus < wanted.cpus, Limit.CPUS, f"needs {wanted.cpus} CPU cores, has {offer.cpus}"),
@@ -318,61 +358,26 @@ def retry_pause(attempts: int) -> timedelta:
     return timedelta(seconds=min(2.0 ** min(attempts, 8), RETRY_PAUSE_S_MAX))
 
 
-def summary_of_choice(chosen: Candidate, candidates: Sequence[Candidate]) -> str:
-    """Why this one, in a sentence."""
+def summary_of_choice(
+    chosen: Candidate, candidates: Sequence[Candidate], *, is_prepared: bool = False
+) -> str:
+    """Why this one, in a sentence. `is_prepared`: it stood by for this job."""
     fitting = sum(candidate.fits for candidate in candidates)
-    if fitting == 1:
+    if is_prepared:
+        why = "it stood by for this job"
+    elif fitting == 1:
         why = f"the only one of {len(candidates)} offers that fits"
     else:
         why = f"the least expected cost to finish of {fitting} offers that fit ({len(candidates)} looked at)"
     offer = chosen.offer
-    return f"{offer.node_name} ({offer.gpu_model}, {offer.region}) at {_units(chosen.rate_per_hour_micros)} per hour: {why}."
+    return f"{offer.node_name} ({offer.gpu_model}, {offer.region}) at {units(chosen.rate_per_hour_micros)} per hour: {why}."
 
 
-def summary_of_waiting(need: Need, candidates: Sequence[Candidate]) -> str:
-    """What the job needs and what would free it, in a sentence or two."""
-    wanted = f"Needs {_wanted(need)}"
-    if need.waits_for_node_id is not None:
-        return _summary_of_waiting_for(need, candidates, wanted)
-    if not candidates:
-        return f"{wanted}; no offer is listed at the moment."
-    too_dear = [candidate for candidate in candidates if _fails_only(candidate, {Limit.PRICE})]
-    if too_dear:
-        cheapest = min(too_dear, key=lambda candidate: (candidate.rate_per_hour_micros, candidate.offer.id))
-        return (
-            f"{wanted}; the cheapest free is {cheapest.offer.node_name} ({cheapest.offer.gpu_model}) "
-            f"at {_units(cheapest.rate_per_hour_micros)}/h."
-        )
-    busy = [candidate for candidate in candidates if _fails_only(candidate, PASSING)]
-    if busy:
-        nearest = busy[0]
-        others = f" and {len(busy) - 1} more" if len(busy) > 1 else ""
-        return (
-            f"{wanted}; {nearest.offer.node_name}{others} would do as soon as it can be had "
-            f"({WORDS[nearest.failed[0][0]]})."
-        )
-    counts = Counter(limit for candidate in candidates for limit, _ in candidate.failed)
-    reasons = ", ".join(f"{count} {WORDS[limit]}" for limit, count in counts.most_common(3))
-    return f"{wanted}; none of {len(candidates)} listed offers has that ({reasons})."
-
-
-def _summary_of_waiting_for(need: Need, candidates: Sequence[Candidate], wanted: str) -> str:
-    policy = "as its policy says (failover.on_node_loss: wait)"
-    for candidate in candidates:
-        if candidate.offer.node_id == need.waits_for_node_id:
-            return (
-                f"{wanted}; it waits for {candidate.offer.node_name}, {policy}: {candidate.excluded_because}."
-            )
-    return f"{wanted}; it waits for the node it ran on, {policy}: that node is not listed any more."
-
-
-def _fails_only(candidate: Candidate, limits: set[Limit] | frozenset[Limit]) -> bool:
-    return bool(candidate.failed) and all(limit in limits for limit, _ in candidate.failed)
-
-
-def _wanted(need: Need) -> str:
+def wanted_of(need: Need) -> str:
+    """What the job needs, in a few words."""
     resources = need.spec.resources
-    parts = [f"{resources.gpus} GPU" + ("s" if resources.gpus > 1 else "")]
+    interruptible = "interruptible " if need.spec.kind is BookingKind.INTERRUPTIBLE else ""
+    parts = [f"{resources.gpus} {interruptible}GPU" + ("s" if resources.gpus > 1 else "")]
     if need.models:
         parts.append(f"of {' or '.join(sorted(resources.gpu_models))}")
     if resources.vram_gb_min:
@@ -382,11 +387,11 @@ def _wanted(need: Need) -> str:
     elif need.is_replacement and need.spec.failover.same_region_only and need.home_region:
         parts.append(f"in {need.home_region}")
     if need.rate_cap_micros is not None:
-        parts.append(f"at ≤ {_units(need.rate_cap_micros)}/h")
+        parts.append(f"at ≤ {units(need.rate_cap_micros)}/h")
     return " ".join(parts)
 
 
-def _units(micros: int) -> str:
+def units(micros: int) -> str:
     """Micro-units as currency units, at least two decimals, none lost: 420000 → 0.42."""
     whole, rest = divmod(micros, MICROS_PER_UNIT)
     decimals = f"{rest:06d}".rstrip("0")

@@ -33,6 +33,18 @@ class Capacity(Protocol):
         ...
 
 
+class FirstChoice(Protocol):
+    """Who is tried before all others, whatever it costs, as long as it fits (catalyst.standby has it)."""
+
+    async def first_choice(self, session: AsyncSession, job: JobView) -> str | None:
+        """A node that is prepared for this job."""
+        ...
+
+    async def placed(self, session: AsyncSession, job: JobView, node_id: str) -> None:
+        """The job has just got a placement on this node. The job's row is locked."""
+        ...
+
+
 class Footprint(Protocol):
     """How much a node must fetch before the job can run (whoever stores checkpoints and uploads has it)."""
 

@@ -1,14 +1,16 @@
 """Placing jobs: decide, reserve, place, and remember why."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from gp4u_server.catalyst.jobs.decisions import STOP_OVERDUE_S
+from gp4u_server.catalyst.jobs.notice import LiveRun
 from gp4u_server.catalyst.jobs.service import JobService
-from gp4u_server.catalyst.jobs.views import JobView
+from gp4u_server.catalyst.jobs.views import JobView, PlacementView
 from gp4u_server.catalyst.routing import repository
 from gp4u_server.catalyst.routing.decisions import (
     PASSING,
@@ -17,21 +19,27 @@ from gp4u_server.catalyst.routing.decisions import (
     Need,
     counts_by_reason,
     need_of,
+    put_first,
     retry_pause,
     summary_of_choice,
-    summary_of_waiting,
     weigh,
 )
 from gp4u_server.catalyst.routing.errors import RequirementsNotMet
 from gp4u_server.catalyst.routing.models import RoutingDecisionRow
-from gp4u_server.catalyst.routing.ports import Capacity, Footprint, Reservation
+from gp4u_server.catalyst.routing.ports import Capacity, FirstChoice, Footprint, Reservation
+from gp4u_server.catalyst.routing.room import may_make_room, room_for
+from gp4u_server.catalyst.routing.waiting import Circumstances, Hint, hints, making_room, summary
 from gp4u_server.kit.clock import Clock
 from gp4u_server.kit.ids import new_id
 from gp4u_server.market.errors import OfferTaken
 from gp4u_server.market.service import MarketService
+from gp4u_server.nodes.types import ReservedDevice
 
 ATTEMPTS_MAX = 8
 """Offers that are tried when others are faster, before the job waits for the next round."""
+ROOM_NODES_MAX = 10
+HINTED_NODES_MAX = 10
+HINTED = PASSING | {Limit.OTHER_NODE}
 CANDIDATES_STORED_MAX = 50
 DECISIONS_SHOWN_MAX = 50
 
@@ -61,6 +69,8 @@ class Router:
     capacity: Capacity
     clock: Clock
     footprint: Footprint | None = None
+    first_choice: FirstChoice | None = None
+    notice_s: float = 60.0
 
     async def place(self, session: AsyncSession, job_id: str, *, now: datetime | None = None) -> PlaceResult:
         """Place a waiting job, in the caller's transaction. Harmless when the job does not wait (any more).
@@ -77,10 +87,18 @@ class Router:
             return PlaceResult(False, job_id, "The job does not wait for a placement.")
         chosen_offer_id = job.offer_id if job.epoch == 0 else None
         need = await self._need(session, job, now)
+        kept = await self.market.nodes.reservation_of(session, job.id)
+        if kept and not any(device.in_use for device in kept):
+            # The room that was made for it is empty. From here to the commit the node is locked: nobody slips in between.
+            await self.market.nodes.release_reservation(session, job.id)
+            kept = []
         offers = await self.market.candidates(
             session, job.spec.resources, runtime=job.spec.runtime, offer_id=chosen_offer_id
         )
         candidates = weigh(need, offers)
+        prepared = await self.first_choice.first_choice(session, job) if self.first_choice else None
+        if prepared is not None:
+            candidates = put_first(candidates, prepared)
         if chosen_offer_id is not None:
             _refuse_unfit(candidates[0])
         taken, reservation = await self._reserve(session, job, need, candidates, now)
@@ -88,9 +106,12 @@ class Router:
         if taken is None or reservation is None:
             if chosen_offer_id is not None:
                 raise OfferTaken("Somebody was faster: this offer has not enough free GPUs any more.")
-            return await self._wait(session, job, need, candidates, now, took_ms)
-        summary = summary_of_choice(taken, candidates)
-        decision_id = await self._remember(session, job, summary, candidates, taken, now, took_ms)
+            room = await self._room(session, job, need, candidates, kept, now)
+            return await self._wait(session, job, need, candidates, room, now, took_ms)
+        if kept:
+            await self.market.nodes.release_reservation(session, job.id)  # it needs no room any more
+        chosen_because = summary_of_choice(taken, candidates, is_prepared=taken.offer.node_id == prepared)
+        decision_id = await self._remember(session, job, chosen_because, candidates, taken, now, took_ms)
         placement = await self.jobs.create_placement(
             session,
             job,
@@ -98,13 +119,15 @@ class Router:
             booking_id=reservation.booking_id,
             device_uuids=reservation.device_uuids,
             rate_per_hour_micros=reservation.rate_per_hour_micros,
-            decision={"id": decision_id, "summary": summary},
+            decision={"id": decision_id, "summary": chosen_because},
             now=now,
         )
+        if self.first_choice is not None:
+            await self.first_choice.placed(session, job, placement.node_id)
         return PlaceResult(
             placed=True,
             job_id=job_id,
-            summary=summary,
+            summary=chosen_because,
             decision_id=decision_id,
             placement_id=placement.id,
             epoch=placement.epoch,
@@ -112,6 +135,18 @@ class Router:
             offer_id=placement.offer_id,
             booking_id=placement.booking_id,
         )
+
+    async def weigh_for_move(
+        self, session: AsyncSession, job: JobView, placement: PlacementView, now: datetime
+    ) -> list[Candidate]:
+        """Where a running job would go if it had to move now: every offer with its numbers, the best first.
+
+        Nothing is reserved. The node that the job runs on is among them; what it may not be chosen for is the caller's.
+        """
+        need = await self._need(session, job, now)
+        need = replace(need, is_replacement=True, home_region=placement.region)
+        offers = await self.market.candidates(session, job.spec.resources, runtime=job.spec.runtime)
+        return weigh(need, offers)
 
     async def decisions_of(self, session: AsyncSession, job_id: str) -> Sequence[RoutingDecisionRow]:
         """Decisions about a job, newest first, at most fifty. The caller has checked whose job it is."""
@@ -130,6 +165,7 @@ class Router:
             home_region=last.region if last else None,
             home_node_id=last.node_id if last else None,
             is_replacement=last is not None and job.started_at is not None,
+            ends_by=(job.started_at or now) + timedelta(seconds=job.spec.duration_s_max),
         )
 
     async def _reserve(
@@ -158,27 +194,92 @@ class Router:
                 return candidate, reservation
         return None, None
 
+    async def _room(
+        self,
+        session: AsyncSession,
+        job: JobView,
+        need: Need,
+        candidates: list[Candidate],
+        kept: list[ReservedDevice],
+        now: datetime,
+    ) -> Hint | None:
+        """Have interruptible runs make room for an on-demand job that fits nowhere else, or say that they are at it.
+
+        Only marks the GPUs as kept for this job: the runs have rows of their own to lock, and get their notice from the
+        failover loop (catalyst.failover.moves).
+        """
+        if kept:
+            names = {candidate.offer.node_id: candidate.offer.node_name for candidate in candidates}
+            until = kept[0].until - timedelta(seconds=STOP_OVERDUE_S)
+            return making_room(names.get(kept[0].node_id, "its node"), sum(d.in_use for d in kept), until)
+        may = [candidate.offer.node_id for candidate in may_make_room(need, candidates)][:ROOM_NODES_MAX]
+        runs = _by_node(await self.jobs.runs_on(session, may))
+        free = {}
+        for candidate in candidates:
+            if candidate.offer.node_id in may:
+                node = await self.market.nodes.view(session, candidate.offer.node_id)
+                free[node.id] = [
+                    device.uuid
+                    for device in node.devices
+                    if device.is_free and device.model == candidate.offer.gpu_model
+                ]
+        room = room_for(need, candidates, runs, free)
+        if room is None:
+            return None
+        deadline = now + timedelta(seconds=self.notice_s)
+        if not await self.market.nodes.reserve_devices(
+            session,
+            room.candidate.offer.node_id,
+            room.device_uuids,
+            job.id,
+            deadline + timedelta(seconds=STOP_OVERDUE_S),
+        ):
+            return None
+        return making_room(room.candidate.offer.node_name, len(room.leaving), deadline)
+
+    async def _circumstances(self, session: AsyncSession, candidates: list[Candidate]) -> Circumstances:
+        """How the nodes are that waiting may free, at most a handful."""
+        passing = [
+            candidate.offer.node_id
+            for candidate in candidates
+            if candidate.failed and all(limit in HINTED for limit, _ in candidate.failed)
+        ][:HINTED_NODES_MAX]
+        if not passing:
+            return Circumstances()
+        return Circumstances(
+            nodes=await self.market.nodes.views(session, passing),
+            runs=_by_node(await self.jobs.runs_on(session, passing)),
+        )
+
     async def _wait(
         self,
         session: AsyncSession,
         job: JobView,
         need: Need,
         candidates: list[Candidate],
+        room: Hint | None,
         now: datetime,
         took_ms: float,
     ) -> PlaceResult:
-        summary = summary_of_waiting(need, candidates)
+        found = hints(need, candidates, await self._circumstances(session, candidates))
+        if room is not None:
+            found = [room, *(hint for hint in found if hint.kind == "price")]
+        said = summary(need, found)
         decision_id = None
-        if summary != job.detail:  # the same answer every few seconds is one decision, not a thousand
-            decision_id = await self._remember(session, job, summary, candidates, None, now, took_ms)
+        if said != job.detail:  # the same answer every few seconds is one decision, not a thousand
+            decision_id = await self._remember(session, job, said, candidates, None, now, took_ms)
         retry_at = now + retry_pause(job.attempts)
         await self.jobs.record_waiting(
             session,
             job,
-            detail={"summary": summary, "failed": counts_by_reason(candidates)},
+            detail={
+                "summary": said,
+                "failed": counts_by_reason(candidates),
+                "hints": [hint.document() for hint in found],
+            },
             retry_at=retry_at,
         )
-        return PlaceResult(False, job.id, summary, decision_id=decision_id, retry_at=retry_at)
+        return PlaceResult(False, job.id, said, decision_id=decision_id, retry_at=retry_at)
 
     async def _remember(
         self,
@@ -207,6 +308,13 @@ class Router:
             failed_counts=counts_by_reason(candidates),
         )
         return decision_id
+
+
+def _by_node(runs: Sequence[LiveRun]) -> dict[str, list[LiveRun]]:
+    found: dict[str, list[LiveRun]] = {}
+    for run in runs:
+        found.setdefault(run.node_id, []).append(run)
+    return found
 
 
 def _refuse_unfit(candidate: Candidate) -> None:

@@ -1,0 +1,1 @@
+"""Standing by for jobs of other nodes: their newest checkpoint lies here, sealed, and their start is prepared."""
