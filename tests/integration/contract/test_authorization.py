@@ -77,6 +77,8 @@ TABLE: dict[str, Mapping[str, int]] = {
     "remove_node": OF_OWNER,
     "drain_node": OF_OWNER | {"admin": 2},
     "undrain_node": OF_OWNER | {"admin": 2},
+    "read_node_telemetry": OF_OWNER | {"admin": 2},
+    "list_node_events": OF_OWNER | {"admin": 2},
     "list_my_offers": OWNERS,
     "list_offer": OF_OWNER,
     "change_offer": OF_OWNER,

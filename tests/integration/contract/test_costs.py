@@ -13,7 +13,14 @@ from tests.integration.contract.town import Operation, Town, build_town, operati
 from tests.integration.routing.conftest import Marketplace
 
 # Listings of a job, of a node and so on are asked for the town's own; these are asked by whom they are for.
-BY_OWNER = {"list_nodes", "list_my_offers", "read_earnings", "read_node"}
+BY_OWNER = {
+    "list_nodes",
+    "list_my_offers",
+    "read_earnings",
+    "read_node",
+    "read_node_telemetry",
+    "list_node_events",
+}
 NO_LISTINGS = {"stream_job", "read_upload"}  # one has no end, the other is for agents
 ROWS = scaled(3_000)  # of each kind, of others; measured with 10,000 as well
 # Filters and later pages go by indexes of their own.

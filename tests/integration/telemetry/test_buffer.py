@@ -4,7 +4,8 @@ from datetime import timedelta
 
 import pytest
 from gp4u_protocol.telemetry import DeviceSample, NodeSample, Telemetry, XidEvent
-from gp4u_server.catalyst.telemetry.control import PartitionLoop, Retention
+from gp4u_server.catalyst.telemetry.control import PartitionLoop
+from gp4u_server.catalyst.telemetry.retention import Retention
 from gp4u_server.catalyst.telemetry.service import TelemetryService
 from gp4u_server.gateway.telemetry_buffer import XID_AGAIN_S, TelemetryBuffer
 from gp4u_server.kit.db import Database, connect

@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from gp4u_server.catalyst.telemetry import partitions, repository
-from gp4u_server.catalyst.telemetry.control import PartitionLoop, Retention, RollupLoop, rollup_loops
+from gp4u_server.catalyst.telemetry.control import PartitionLoop, RollupLoop, rollup_loops
 from gp4u_server.catalyst.telemetry.metrics import DEVICE_METRICS
 from gp4u_server.catalyst.telemetry.reading import snapshot_of
 from gp4u_server.catalyst.telemetry.repository import SampleRow
+from gp4u_server.catalyst.telemetry.retention import Retention
 from gp4u_server.catalyst.telemetry.service import TelemetryService
 from gp4u_server.catalyst.telemetry.summing import Resolution
 from gp4u_server.foundation.events import EventBus

@@ -7,6 +7,7 @@ from gp4u_server.billing import endpoints as billing
 from gp4u_server.bookings import endpoints as bookings
 from gp4u_server.catalyst.checkpoints import agent_endpoints as agent_checkpoints
 from gp4u_server.catalyst.checkpoints import endpoints as checkpoints
+from gp4u_server.catalyst.incidents import endpoints as incidents
 from gp4u_server.catalyst.jobs import endpoints as jobs
 from gp4u_server.catalyst.routing import endpoints as routing
 from gp4u_server.catalyst.standby import agent_endpoints as agent_standbys
@@ -25,6 +26,7 @@ ROUTERS = (
     checkpoints.router,
     billing.router,
     nodes.router,
+    incidents.router,
     telemetry.router,
     demo.router,
     admin.router,

@@ -7,41 +7,14 @@ import structlog
 from sqlalchemy import text
 
 from gp4u_server.catalyst.telemetry import partitions, repository
+from gp4u_server.catalyst.telemetry.retention import Retention
 from gp4u_server.catalyst.telemetry.summing import Resolution
 from gp4u_server.kit.clock import Clock
 from gp4u_server.kit.db import Database
-from gp4u_server.settings import Settings
 
 log = structlog.get_logger(__name__)
 
 _ONE_AT_A_TIME = 0x7465_6C65  # "tele": one controller makes and drops partitions
-
-
-@dataclass(frozen=True)
-class Retention:
-    """How long rows are kept; None: for ever."""
-
-    samples: timedelta
-    minutes: timedelta
-    hours: timedelta | None
-
-    @classmethod
-    def of(cls, settings: Settings) -> "Retention":
-        """As the operator set it."""
-        days = settings.telemetry_keep_hours_days
-        return cls(
-            timedelta(hours=settings.telemetry_keep_samples_hours),
-            timedelta(days=settings.telemetry_keep_minutes_days),
-            timedelta(days=days) if days else None,
-        )
-
-    def as_table(self) -> dict[Resolution, timedelta | None]:
-        """By resolution."""
-        return {
-            Resolution.TEN_SECONDS: self.samples,
-            Resolution.MINUTE: self.minutes,
-            Resolution.HOUR: self.hours,
-        }
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,25 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from itertools import groupby
+from typing import Any
 
+from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gp4u_server.catalyst.telemetry import repository
-from gp4u_server.catalyst.telemetry.metrics import OF_NODE, metrics_of
+from gp4u_server.catalyst.telemetry.metrics import OF_NODE, Metric, metrics_of
 from gp4u_server.catalyst.telemetry.models import DeviceEventRow
+from gp4u_server.catalyst.telemetry.planning import POINTS_MAX, Plan
 from gp4u_server.catalyst.telemetry.summing import Resolution
-from gp4u_server.catalyst.telemetry.types import DeviceEvent, NodeSnapshot, Readings, Severity
+from gp4u_server.catalyst.telemetry.types import (
+    DeviceEvent,
+    NodeSnapshot,
+    Reading,
+    Readings,
+    Series,
+    Severity,
+)
 
 SNAPSHOT_LOOKS = (
     (Resolution.TEN_SECONDS, timedelta(minutes=5)),
@@ -74,3 +85,55 @@ async def newest_of_many(
         if row.device_uuid != OF_NODE:
             found[row.node_id][row.device_uuid] = _named(row.device_uuid, row.readings)
     return found
+
+
+async def series_of(
+    session: AsyncSession,
+    node_id: str,
+    device_uuids: Sequence[str],
+    metrics: frozenset[str] | None,
+    since: datetime,
+    until: datetime,
+    planned: Plan,
+) -> list[Series]:
+    """What was felt in [since, until): a series for each of `device_uuids` (empty: the node itself) that told anything.
+
+    `metrics` None: all of them. A metric that was never told is left out.
+    """
+    found = []
+    for group in ([OF_NODE] if OF_NODE in device_uuids else [], [uuid for uuid in device_uuids if uuid]):
+        wanted = [
+            (position, metric)
+            for position, metric in enumerate(metrics_of(group[0]) if group else (), start=1)
+            if metrics is None or metric.name in metrics
+        ]
+        if not wanted:
+            continue
+        rows = await repository.series(
+            session,
+            planned.resolution,
+            [position for position, _ in wanted],
+            node_id=node_id,
+            device_uuids=group,
+            since=since,
+            until=until,
+            step=planned.step,
+            limit=(POINTS_MAX + 1) * len(group),
+        )
+        for uuid, of_device in groupby(rows, key=lambda row: row.device_uuid):
+            found.append(_series(uuid, list(of_device), [metric for _, metric in wanted]))
+    return found
+
+
+def _series(uuid: str, rows: list[Row[Any]], metrics: list[Metric]) -> Series:
+    readings = {
+        metric.name: Reading(
+            metric.unit,
+            tuple(row.means[index] for row in rows),
+            tuple(row.lows[index] for row in rows),
+            tuple(row.highs[index] for row in rows),
+        )
+        for index, metric in enumerate(metrics)
+        if any(row.counts[index] for row in rows)
+    }
+    return Series(uuid or None, tuple(row.bucket for row in rows), readings)

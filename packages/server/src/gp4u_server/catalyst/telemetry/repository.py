@@ -114,17 +114,17 @@ async def series(
     positions: Sequence[int],
     *,
     node_id: str,
-    device_uuid: str,
+    device_uuids: Sequence[str],
     since: datetime,
     until: datetime,
     step: timedelta,
     limit: int,
 ) -> Sequence[Row[Any]]:
-    """Buckets of one series, oldest first."""
+    """Buckets of some series of a node, each oldest first."""
     statement = text(series_sql(source, positions)).bindparams(bindparam("step", type_=Interval))
     asked = {
         "node_id": node_id,
-        "device_uuid": device_uuid,
+        "device_uuids": list(device_uuids),
         "since": since,
         "until": until,
         "step": step,

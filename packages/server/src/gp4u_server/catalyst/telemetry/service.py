@@ -1,7 +1,7 @@
 """Use cases of telemetry: store readings, record device events and what follows from them, read both."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import structlog
@@ -9,8 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from gp4u_server.catalyst.telemetry import reading, repository
 from gp4u_server.catalyst.telemetry.events import DeviceFaulted
+from gp4u_server.catalyst.telemetry.planning import Plan, plan
 from gp4u_server.catalyst.telemetry.repository import SampleRow
-from gp4u_server.catalyst.telemetry.types import DeviceEvent, NodeSnapshot, Severity
+from gp4u_server.catalyst.telemetry.retention import Retention
+from gp4u_server.catalyst.telemetry.summing import Resolution
+from gp4u_server.catalyst.telemetry.types import DeviceEvent, NodeSnapshot, Series, Severity
 from gp4u_server.foundation.events import EventBus
 from gp4u_server.kit.clock import Clock
 from gp4u_server.nodes.errors import NodeNotFound
@@ -33,6 +36,7 @@ class TelemetryService:
     bus: EventBus
     clock: Clock
     nodes: NodeService
+    retention: Retention = field(default_factory=Retention)
 
     async def store(self, session: AsyncSession, rows: Sequence[SampleRow]) -> int:
         """Bring samples in, all by one COPY. Written twice they are stored once. Answers how many were new. The
@@ -99,6 +103,30 @@ class TelemetryService:
     async def snapshot_of(self, session: AsyncSession, node_id: str, at: datetime) -> NodeSnapshot:
         """See `reading.snapshot_of`."""
         return await reading.snapshot_of(session, node_id, at)
+
+    async def events_page(
+        self, session: AsyncSession, node_id: str, *, before_id: str | None, limit: int
+    ) -> list[DeviceEvent]:
+        """A page of a node's events, the last received first."""
+        rows = await repository.events_page(session, node_id, before_id=before_id, limit=limit)
+        return [reading.event_of_row(row) for row in rows]
+
+    async def series(
+        self,
+        session: AsyncSession,
+        node_id: str,
+        device_uuids: Sequence[str],
+        *,
+        metrics: frozenset[str] | None,
+        since: datetime,
+        until: datetime,
+        resolution: Resolution | None,
+    ) -> tuple[Plan, list[Series]]:
+        """Readings in [since, until), and what they were read from (see `planning` and `reading.series_of`)."""
+        planned = plan(since, until, resolution, self.clock.now(), self.retention.as_table())
+        return planned, await reading.series_of(
+            session, node_id, device_uuids, metrics, since, until, planned
+        )
 
     async def baselines(
         self, session: AsyncSession, node_ids: Sequence[str], age: timedelta

@@ -64,11 +64,11 @@ def rollup_sql(source: Resolution, target: Resolution) -> str:
 
 
 def series_sql(source: Resolution, positions: Sequence[int]) -> str:
-    """One device's series in steps of :step: `at` and the four arrays, oldest first."""
+    """Series of some devices of a node in steps of :step: `at` and the four arrays, oldest first."""
     return (
-        f"SELECT date_bin(:step, at, 'epoch'::timestamptz) AS bucket, {aggregates(source, positions)}"  # noqa: S608
-        f" FROM {source.table} WHERE node_id = :node_id AND device_uuid = :device_uuid"
-        " AND at >= :since AND at < :until GROUP BY bucket ORDER BY bucket LIMIT :limit"
+        f"SELECT device_uuid, date_bin(:step, at, 'epoch'::timestamptz) AS bucket, {aggregates(source, positions)}"  # noqa: S608
+        f" FROM {source.table} WHERE node_id = :node_id AND device_uuid = ANY(:device_uuids)"
+        " AND at >= :since AND at < :until GROUP BY device_uuid, bucket ORDER BY device_uuid, bucket LIMIT :limit"
     )
 
 

@@ -64,3 +64,22 @@ class NodeSnapshot:
     at: datetime
     node: Readings | None
     devices: Mapping[str, Readings]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One metric of a series: a value for each instant of the series, None where nothing was told."""
+
+    unit: str
+    mean: tuple[float | None, ...]
+    low: tuple[float | None, ...]
+    high: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
+class Series:
+    """Of a node (`device_uuid` None) or of one of its devices. Steps without a sample are left out."""
+
+    device_uuid: str | None
+    at: tuple[datetime, ...]
+    metrics: Mapping[str, Reading]
