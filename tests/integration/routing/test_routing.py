@@ -37,8 +37,12 @@ async def test_a_job_for_which_nothing_is_free_waits_and_says_what_would_fit(mar
     job = await marketplace.submit(resources={"vram_gb_min": 24}, budget={"per_hour_micros_max": 300_000})
     assert (job["state"], job["placement"]) == ("queued", None)
     assert job["detail"] == (
-        "Needs 1 GPU with ≥ 24 GB at ≤ $0.30/h; the cheapest free is node-x (RTX_4090) at $0.42/h."
+        "Needs 1 GPU with ≥ 24 GB at ≤ $0.30/h; 1 matching GPU is free at $0.42/h (node-x, RTX_4090), "
+        "your cap is $0.30/h (budget.per_hour)."
     )
+    assert job["waiting"]["summary"] == job["detail"]
+    (hint,) = job["waiting"]["hints"]
+    assert (hint["kind"], hint["at"]) == ("price", None)
     (decision,) = await marketplace.decisions(job["id"])
     assert decision["summary"] == job["detail"]
     assert not any(candidate["chosen"] for candidate in decision["candidates"])

@@ -12,9 +12,9 @@ from gp4u_server.catalyst.routing.decisions import (
     need_of,
     retry_pause,
     summary_of_choice,
-    summary_of_waiting,
     weigh,
 )
+from gp4u_server.catalyst.routing.waiting import Circumstances, hints, summary
 from gp4u_server.market.types import OfferState, OfferView
 from hypothesis import given
 from hypothesis import strategies as st
@@ -50,6 +50,10 @@ OFFER = OfferView(
     state=OfferState.LISTED,
     listed_at=datetime(2026, 1, 1, tzinfo=UTC),
 )
+
+
+def summary_of_waiting(need: Need, candidates) -> str:
+    return summary(need, hints(need, candidates, Circumstances()))
 
 
 def spec(
@@ -209,7 +213,8 @@ def test_waiting_for_a_price_names_the_cheapest_free():
         other("node-y", price_per_gpu_hour_micros=900_000),
     ]
     assert summary_of_waiting(job, weigh(job, offers)) == (
-        "Needs 1 GPU with ≥ 24 GB at ≤ $0.30/h; the cheapest free is node-x (RTX_4090) at $0.42/h."
+        "Needs 1 GPU with ≥ 24 GB at ≤ $0.30/h; 4 matching GPUs are free from $0.42/h (node-x, RTX_4090), "
+        "your cap is $0.30/h (budget.per_hour)."
     )
 
 
@@ -225,7 +230,10 @@ def test_waiting_for_a_price_names_the_cheapest_free():
         (
             need(spec(vram_gb_min=1024)),
             [OFFER, other("b", region="us-east")],
-            "Needs 1 GPU with ≥ 1024 GB; none of 2 listed offers has that (2 too little GPU memory).",
+            (
+                "Needs 1 GPU with ≥ 1024 GB; none of 2 listed offers has that (2 too little GPU memory); "
+                "you ask for 1024 GB of GPU memory, the most that is listed is 24."
+            ),
         ),
         (
             need(spec(gpu_models=["h100"], regions=["eu-west"]), models=("H100_SXM",)),

@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from gp4u_protocol.job_spec import BookingKind
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gp4u_server.billing.service import BillingService
 from gp4u_server.billing.types import NewMeter
 from gp4u_server.bookings import calendar, repository
 from gp4u_server.bookings.errors import DevicesBooked, OfferTaken
-from gp4u_server.bookings.types import BookingKind, BookingState
+from gp4u_server.bookings.types import BookingState
 from gp4u_server.catalyst.jobs.views import JobView
 from gp4u_server.catalyst.routing.ports import Reservation
 from gp4u_server.kit.ids import new_id
@@ -32,15 +33,18 @@ class BookingCapacity:
         # The terms are those that were locked with the devices; a price that fell meanwhile is the new price. One
         # that rose was not what the router weighed, nor what the renter saw: then another offer may be the better one.
         terms = taken.offer
-        rate = terms.rate_per_hour_micros(gpus)
-        if rate > offer.rate_per_hour_micros(gpus):
+        kind = job.spec.kind
+        if kind is BookingKind.INTERRUPTIBLE and terms.interruptible_floor_micros is None:
+            raise OfferTaken("The owner has just ended interruptible bookings of this offer.")
+        rate = terms.rate_per_hour_micros(gpus, kind)
+        if rate > offer.rate_per_hour_micros(gpus, kind):
             raise OfferTaken("The owner has just raised the price of this offer.")
         booking_id = new_id("bkg")
         await repository.insert_booking(
             session,
             {
                 "id": booking_id,
-                "kind": BookingKind.ON_DEMAND,
+                "kind": kind,
                 "state": BookingState.HELD,
                 "renter_id": job.renter_id,
                 "owner_id": terms.owner_id,

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable
 
-from gp4u_protocol.job_spec import JobSpec
+from gp4u_protocol.job_spec import BookingKind, JobSpec
 
 from gp4u_server.market.types import OfferView
 
@@ -15,7 +15,7 @@ def cheapest_rate(offers: Iterable[OfferView], spec: JobSpec, models: Collection
     """
     wanted = spec.resources
     rates = [
-        offer.rate_per_hour_micros(wanted.gpus)
+        offer.rate_per_hour_micros(wanted.gpus, spec.kind)
         for offer in offers
         if offer.is_bookable
         and offer.gpus_free >= wanted.gpus
@@ -24,6 +24,7 @@ def cheapest_rate(offers: Iterable[OfferView], spec: JobSpec, models: Collection
         and (not wanted.regions or offer.region in wanted.regions)
         and offer.cpus >= wanted.cpus
         and offer.memory_gb >= wanted.memory_gb
+        and (spec.kind is BookingKind.ON_DEMAND or offer.interruptible_floor_micros is not None)
     ]
     ceiling = spec.budget.per_hour_micros_max
     return min((rate for rate in rates if ceiling is None or rate <= ceiling), default=None)

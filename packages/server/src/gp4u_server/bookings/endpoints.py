@@ -104,6 +104,7 @@ def _booking_out(booking: BookingView, totals: MeterTotals) -> BookingOut:
         gpu_model=booking.gpu_model,
         device_ids=list(booking.device_ids),
         state=booking.state,
+        kind=booking.kind,
         rate_per_hour_micros=booking.rate_per_hour_micros,
         starts_at=booking.starts_at,
         ends_at=booking.ends_at,

@@ -86,6 +86,8 @@ class BookingHandlers:
             if offer_id is not None:
                 await self.market.release_devices(session, offer_id, devices)
             await self.billing.end(session, booking_id, event.at)
+        # Only a job that waits has GPUs kept for it: it has no run, so no account is locked here.
+        await self.market.nodes.release_reservation(session, event.job_id)
 
     async def charge_posted(self, session: AsyncSession, event: ChargePosted) -> None:
         """Keep the job's own totals."""

@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
+from gp4u_protocol.job_spec import BookingKind
 from sqlalchemy import insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -148,6 +149,7 @@ async def _views(session: AsyncSession, rows: Sequence[BookingRow]) -> list[Book
             gpu_model=row.gpu_model,
             device_ids=tuple(devices[row.id]),
             state=BookingState(row.state),
+            kind=BookingKind(row.kind),
             rate_per_hour_micros=row.rate_per_hour_micros,
             starts_at=row.starts_at,
             ends_at=row.ends_at,

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from gp4u_protocol.job_spec import JobSpec, Strict
+from gp4u_protocol.job_spec import BookingKind, JobSpec, Strict
 from pydantic import Field
 
 from gp4u_server.bookings.types import BookingState
@@ -31,6 +31,7 @@ class BookingOut(Strict):
     gpu_model: str
     device_ids: list[str]
     state: BookingState
+    kind: BookingKind = Field(description="interruptible: makes room for on-demand jobs, with notice")
     rate_per_hour_micros: int = Field(description="for all its GPUs together")
     starts_at: datetime
     ends_at: datetime = Field(description="the latest end; released earlier when the job ends")

@@ -4,9 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-
-class BookingKind(StrEnum):
-    ON_DEMAND = "on_demand"
+from gp4u_protocol.job_spec import BookingKind
 
 
 class BookingState(StrEnum):
@@ -29,6 +27,7 @@ class BookingView:
     gpu_model: str
     device_ids: tuple[str, ...]
     state: BookingState
+    kind: BookingKind
     rate_per_hour_micros: int
     starts_at: datetime
     ends_at: datetime

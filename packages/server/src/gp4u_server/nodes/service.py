@@ -2,6 +2,7 @@
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -222,6 +223,15 @@ class NodeService(NodeScores, NodeWindows, DeviceCare):
             raise NodeNotFound("There is no such node.")
         return (await self._views(session, [row]))[0]
 
+    async def views(self, session: AsyncSession, node_ids: Sequence[str]) -> dict[str, NodeView]:
+        """Several nodes with their devices, unlocked; those that are removed or unknown are left out."""
+        rows = [
+            row
+            for node_id in node_ids
+            if (row := await repository.node(session, node_id)) is not None
+        ]
+        return {view.id: view for view in await self._views(session, rows)}
+
     async def lock(self, session: AsyncSession, node_id: str) -> None:
         """Hold the node's row until commit: before its offer, always. Raises NodeNotFound (removed ones too)."""
         if await repository.node(session, node_id, lock=True) is None:
@@ -399,6 +409,25 @@ class NodeService(NodeScores, NodeWindows, DeviceCare):
             session, NodeLivenessChanged(node_id=node_id, liveness=now_is, was=was, session_no=no, at=at)
         )
 
+    async def lease_ttl_s(self, session: AsyncSession, node_id: str, *, least_s: float) -> float:
+        """How long the longest lease in force of this node may last; from now on at least `least_s`. The caller holds the
+        node's row."""
+        ttl_ms, least_ms = await repository.lease_ttl_ms(session, node_id), round(least_s * 1000)
+        if ttl_ms < least_ms:
+            await repository.change_node(session, node_id, lease_ttl_ms=least_ms)
+        return max(ttl_ms, least_ms) / 1000
+
+    async def note_lease_ttl(
+        self, session: AsyncSession, node_id: str, *, session_no: int, ttl_s: float, why: str | None
+    ) -> bool:
+        """How long the node's leases last from now on, and why. False: a newer session has the node."""
+        return await repository.note_lease_ttl(session, node_id, session_no, round(ttl_s * 1000), why)
+
+    async def longest_lease_ttls(self, session: AsyncSession, *, longer_than_s: float) -> dict[str, float]:
+        """Gateway → the longest lease of its nodes, in seconds, where it is longer than that."""
+        found = await repository.longest_lease_ttls(session, round(longer_than_s * 1000))
+        return {gateway_id: ttl_ms / 1000 for gateway_id, ttl_ms in found.items()}
+
     async def bump_desired(self, session: AsyncSession, node_id: str) -> int:
         """The node's desired state changes: its next version. Wakes gateways on `gp4u_node_desired` at commit."""
         return await repository.bump_desired(session, node_id)
@@ -488,6 +517,8 @@ def _view(
         online_s=online_s_of(row, now),
         down_s=row.down_ms / 1000 + away_s,
         running_jobs=running_jobs,
+        lease_ttl_s=row.lease_ttl_ms / 1000 or None,
+        lease_ttl_why=row.lease_ttl_why,
         last_seen_at=row.last_seen_at,
         enrolled_at=row.enrolled_at,
         findings=tuple(row.findings),

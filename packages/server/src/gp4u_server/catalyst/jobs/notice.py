@@ -85,7 +85,7 @@ def smoothed_cost_ms(before_ms: int | None, measured_ms: int) -> int:
     return round(0.7 * before_ms + 0.3 * measured_ms)
 
 
-PREEMPTION_PAUSES_S = (0.0, 300.0, 900.0, 1800.0, 3600.0)
+PREEMPTION_PAUSES_S = (0.0, 900.0, 3600.0)
 PREEMPTION_FORGIVEN_AFTER = timedelta(hours=6)
 
 
@@ -95,8 +95,8 @@ def preemptions_now(before: int, last_at: datetime | None, now: datetime) -> int
 
 
 def preemption_pause_s(preemptions: int) -> float:
-    """How long a preempted job waits before it is placed again: at once the first time, then 5, 15, 30 and 60 minutes.
+    """How long a preempted job waits before it is placed again: at once the first time, then after 15 minutes, then an hour.
 
-    So it changes nodes at most three times in an hour, however the market swings (H24).
+    So it leaves at most three nodes in an hour, however the market swings (H24).
     """
     return PREEMPTION_PAUSES_S[min(max(preemptions, 1), len(PREEMPTION_PAUSES_S)) - 1]
