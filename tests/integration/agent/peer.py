@@ -39,6 +39,8 @@ from gp4u_protocol.messages import (
     Rejected,
     Report,
     ReportAck,
+    StandbyReport,
+    StandbySpec,
     Welcome,
     challenge_bytes,
     decode_from_agent,
@@ -83,6 +85,9 @@ class Peer:
     gateways: list[str] = field(default_factory=list)  # what Welcome names
     apis: list[str] = field(default_factory=list)
     sessions: int = 0
+    standbys: list[StandbySpec] | None = None  # what the node is told to stand by for
+    standby_reports: list[StandbyReport] = field(default_factory=list)
+    read: list[str] = field(default_factory=list)  # objects of the store that were asked for, in order
     _socket: WebSocket | None = None
     last_beat_at: float = 0.0  # CLOCK_BOOTTIME of the last heartbeat that was accepted
     _beats: int = 0
@@ -151,7 +156,7 @@ class Peer:
         await self.tell_desired()
 
     async def tell_desired(self) -> None:
-        await self.send(Desired(version=1, placements=list(self.desired.values())))
+        await self.send(Desired(version=1, placements=list(self.desired.values()), standbys=self.standbys))
 
     async def send(self, message: Message) -> None:
         if self._socket is not None and not self.silent:
@@ -267,6 +272,14 @@ class Peer:
                     placement_id=message.placement_id, epoch=message.epoch, seq=message.seq, stale=stale
                 )
             )
+        elif isinstance(message, StandbyReport):
+            self.standby_reports.append(message)
+            self.standbys = [
+                spec.model_copy(update={"held": message.held, "ready": message.ready})
+                if spec.standby_id == message.standby_id
+                else spec
+                for spec in self.standbys or []
+            ]
         elif isinstance(message, LogChunk):
             have = self.logs.get(message.placement_id, b"")
             if message.offset <= len(have):
@@ -320,12 +333,41 @@ class Peer:
             }
         )
 
+    async def standby(self, request: Request) -> Response:
+        if refusal := self._refuse_stranger(request):
+            return refusal
+        spec = next(s for s in self.standbys or [] if s.standby_id == request.path_params["id"])
+        row = next(
+            (r for r in self.checkpoints if spec.checkpoint and r["id"] == spec.checkpoint.checkpoint_id),
+            None,
+        )
+        folder = None
+        if spec.upload_id is not None:
+            self.objects[spec.upload_id] = content = self.uploads[spec.upload_id]
+            folder = {
+                "url": f"/store/{spec.upload_id}",
+                "size_bytes": len(content),
+                "blake3": blake3.blake3(content).hexdigest(),
+            }
+        return JSONResponse(
+            {
+                "checkpoint_id": row and row["id"],
+                "epoch": row and row["epoch"],
+                "seq": row and row["seq"],
+                "manifest_url": row and f"/store/{row['manifest']}",
+                "manifest_blake3": row and row["manifest_blake3"],
+                "packs": {pack: f"/store/{pack}" for pack in row["packs"]} if row else {},
+                "folder": folder,
+            }
+        )
+
     async def store(self, request: Request) -> Response:
         key = request.path_params["key"]
         assert "authorization" not in request.headers, "the node's token must not reach the store"
         if request.method == "PUT":
             self.objects[key] = await request.body()
             return Response(status_code=200)
+        self.read.append(key)
         content = self.objects[key]
         if ranged := request.headers.get("range"):
             start, _, end = ranged.removeprefix("bytes=").partition("-")
@@ -374,6 +416,8 @@ class Peer:
             "step": body["step"],
             "trigger": body["trigger"],
         }
+        if body.get("transparent"):
+            row["transparent"] = {"signed_by": base64.b64encode(self.public_key).decode()}
         self.checkpoints.append(row)
         return JSONResponse({"id": row["id"]}, 201)
 
@@ -387,6 +431,7 @@ async def serve(peer: Peer) -> AsyncIterator[Peer]:
             Route("/api/v1/agent/join", peer.join, methods=["POST"]),
             Route("/api/v1/agent/uploads/{id}", peer.upload),
             Route("/api/v1/agent/checkpoints{path:path}", peer.checkpoint, methods=["GET", "POST"]),
+            Route("/api/v1/agent/standbys/{id}/download", peer.standby),
             Route("/store/{key:path}", peer.store, methods=["GET", "PUT"]),
         ]
     )

@@ -95,7 +95,11 @@ async def test_the_ready_standby_is_tried_first_and_paid_for_what_was_proven(sta
     await until("the used standby is settled", lambda: stage.scalar(settled))
 
     titles = [event.title for event in await stage.timeline(job_id) if event.kind == "standby"]
-    assert titles == ["beta prepares to stand by", "beta stands by, ready to take over", "gamma prepares to stand by"]
+    assert titles == [
+        "beta prepares to stand by",
+        "beta stands by, ready to take over",
+        "gamma prepares to stand by",
+    ]
     booking = await stage.scalar("SELECT booking_id FROM placements WHERE id = :id", id=home.placement_id)
     async with stage.database.transaction() as session:
         receipt = await stage.platform.get(Statements).receipt(session, booking, renter)

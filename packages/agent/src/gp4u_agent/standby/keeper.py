@@ -102,7 +102,7 @@ class StandbyKeeper:
         # Its folder was handed over, and packs may have been found damaged: what is here is looked up anew.
         self._started.pop(job_id, None)
         self._held.pop(job_id, None)
-        self._unnamed_since.setdefault(job_id, float("-inf"))
+        self._unnamed_since[job_id] = float("-inf")
         self._wake.set()
 
     # --- work ------------------------------------------------------------------------------------------------
