@@ -32,6 +32,7 @@ from gp4u_protocol.messages import (
     Token,
     Welcome,
 )
+from gp4u_protocol.transparent import TransparentFacts
 from pydantic import ValidationError
 
 from gp4u_agent import inside
@@ -77,6 +78,7 @@ class Agent:
     ) -> None:
         self._state = state
         self._sensors = sensors
+        self._key = key
         self._runtime = runtime
         self._containers = containers
         self._membership = membership
@@ -117,6 +119,8 @@ class Agent:
             deadline=self._holder.deadline,
             changed=self._wake.set,
             standbys=self._standbys,
+            sign=self._key.sign,
+            transparent=self._sensors.facts().transparent or TransparentFacts(),
         )
         self._watch_lifeline()
         self._adopt_all()

@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from gp4u_protocol.checkpoint.interval import advised_interval_s, smoothed_cost_s
 from gp4u_protocol.messages import PlacementSpec
@@ -21,12 +22,18 @@ FINAL_TIMEOUT_S = 50.0
 log = logging.getLogger(__name__)
 
 
+class DumpFailed(Exception):
+    """The whole job could not be dumped; the message says why. It goes on."""
+
+
 class Checkpointing:
     """Drives the engine of one placement.
 
     Args:
         on_stale: called when the server says that another epoch owns the job.
         paused: whether no checkpoint can be taken now (the job is frozen because the link is down).
+        dump: for a job that is saved whole: dumps it into the engine's dump folder and says what the commit shall say of it. None
+            when there is nothing to dump any more, because the job has ended: its checkpoint folder is saved then. Raises DumpFailed.
     """
 
     def __init__(
@@ -36,7 +43,9 @@ class Checkpointing:
         spec: PlacementSpec,
         on_stale: Callable[[], None],
         paused: Callable[[], bool],
+        dump: Callable[[], Awaitable[dict[str, Any] | None]] | None = None,
     ) -> None:
+        self._dump = dump
         self._engine = engine
         self._control = control
         self._spec = spec
@@ -108,7 +117,11 @@ class Checkpointing:
             pace = Pace(every_s=self.every_s, cost_s=self.cost_s)
         began = time.monotonic()
         try:
-            saved = await self._engine.snapshot(trigger, step, pace=pace)
+            whole = await self._dump() if self._dump is not None else None
+            saved = await self._engine.snapshot(trigger, step, pace=pace, whole=whole)
+        except DumpFailed as failure:
+            log.warning("%s: the job could not be dumped: %s", self._spec.placement_id, failure)
+            return "dump_failed"
         except StaleEpoch:
             self._on_stale()
             return "stale_epoch"

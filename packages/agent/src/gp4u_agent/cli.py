@@ -137,8 +137,8 @@ def join(
         )
     key = _key(folder, create=True)
     spec = _simulation(simulate)
-    choice = _runtime(allow_unisolated)
-    sensors = Sensors(folder.path, choice.as_facts(), spec, key.public_base64)
+    choice = _runtime(allow_unisolated, folder.path, simulated=spec is not None)
+    sensors = Sensors(folder.path, choice.as_facts(), spec, key.public_base64, choice.transparent)
     body = {
         "token": token,
         "public_key": key.public_base64,
@@ -195,7 +195,7 @@ def run(
         raise AgentError(str(error), EXIT_NOT_FOUND) from error
     key = _key(folder, create=False)
     spec = _simulation(simulate or (Path(membership.simulate) if membership.simulate else None))
-    choice = _runtime(allow_unisolated)
+    choice = _runtime(allow_unisolated, folder.path, simulated=spec is not None)
     for each in apis:
         _check_address(each, of="marketplace")
     named = [_gateway_url(each) for each in gateways]
@@ -210,7 +210,7 @@ def run(
         api_addresses = Addresses(
             [membership.api_url, *membership.named_api_urls, *apis], membership.api_urls
         )
-    sensors = Sensors(folder.path, choice.as_facts(), spec, key.public_base64)
+    sensors = Sensors(folder.path, choice.as_facts(), spec, key.public_base64, choice.transparent)
     worker = Agent(
         folder,
         key,
@@ -278,7 +278,9 @@ def status(state: Path, as_json: bool) -> None:
 def facts(simulate: Path | None, allow_unisolated: bool, as_json: bool) -> None:
     """Show what this machine would tell the marketplace, and what its probes proved."""
     choice = choose_runtime(allow_unisolated=allow_unisolated)
-    found = Sensors(Path.home(), choice.as_facts(), _simulation(simulate), "facts").facts()
+    found = Sensors(
+        Path.home(), choice.as_facts(), _simulation(simulate), "facts", choice.transparent
+    ).facts()
     if as_json:
         document = found.model_dump(mode="json")
         document["probes"] = {
@@ -331,8 +333,10 @@ def _simulation(path: Path | None) -> SimulationSpec | None:
         raise AgentError(str(error), EXIT_USAGE) from error
 
 
-def _runtime(allow_unisolated: bool) -> RuntimeChoice:
-    choice = choose_runtime(allow_unisolated=allow_unisolated)
+def _runtime(allow_unisolated: bool, folder: Path, *, simulated: bool) -> RuntimeChoice:
+    choice = choose_runtime(
+        allow_unisolated=allow_unisolated, folder=folder if folder.is_dir() else None, real_gpus=not simulated
+    )
     if choice.warning:
         click.secho(f"Warning: {choice.warning}", fg="yellow", err=True)
     return choice

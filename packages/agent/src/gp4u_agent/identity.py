@@ -54,6 +54,10 @@ class NodeKey:
         )
         return base64.b64encode(raw).decode()
 
+    def sign(self, content: bytes) -> str:
+        """Base64 of the signature over bytes that say themselves what they are for."""
+        return base64.b64encode(self.private.sign(content)).decode()
+
     def prove_challenge(self, node_id: str, nonce: str) -> str:
         """Base64 of the signature over the gateway's challenge."""
         return base64.b64encode(self.private.sign(challenge_bytes(node_id, nonce))).decode()

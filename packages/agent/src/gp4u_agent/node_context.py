@@ -1,10 +1,11 @@
 """What every placement of an agent is given."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gp4u_protocol.messages import LogChunk, Report
+from gp4u_protocol.transparent import TransparentFacts
 
 from gp4u_agent.http import AgentHttp
 from gp4u_agent.standby.keeper import StandbyKeeper
@@ -23,3 +24,6 @@ class NodeContext:
     deadline: Callable[[str, int], float | None]
     changed: Callable[[], None]
     standbys: StandbyKeeper
+    sign: Callable[[bytes], str] = lambda content: ""
+    """Base64 of this node's signature."""
+    transparent: TransparentFacts = field(default_factory=TransparentFacts)

@@ -59,6 +59,7 @@ class PlacementCore:
         self._life: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
         self._durations = Durations()
+        self._restored_whole = self._moved_whole = False
 
     @property
     def frozen(self) -> bool:
@@ -72,6 +73,8 @@ class PlacementCore:
 
     @property
     def _runtime(self) -> str:
+        if self.spec.transparent:
+            return "bundle"
         return self._context.runtime if self.spec.image is None else "containers"
 
     @property

@@ -28,6 +28,11 @@ class PlacementDir:
         return self.path / "control"
 
     @property
+    def dump(self) -> Path:
+        """The whole job as it was dumped, or as it is to be restored. Outside the job's reach."""
+        return self.path / "dump"
+
+    @property
     def log(self) -> Path:
         """Output segments, each named by the offset of its first byte."""
         return self.path / "log"

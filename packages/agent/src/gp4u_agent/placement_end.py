@@ -18,6 +18,8 @@ LAST_OUTPUT_S = 5.0
 UNGRANTED_END_S = 20.0
 """How long the end of a job waits for a new grant after a restart of the agent: its final checkpoint needs the key."""
 CONTAINER_END_S = 30.0
+MOVING = "moving"
+"""The platform's word for a stop after which the job goes on elsewhere."""
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +30,12 @@ class Ending(Saving):
     async def _stop_running(self) -> None:
         """SIGTERM; the job's grace; a checkpoint of what it finished; the end."""
         assert self._shim is not None
+        if self.spec.transparent and self.spec.stop_reason == MOVING:
+            # It goes on elsewhere from where it stands now; a job that knows nothing of signals would die of one.
+            await self._last_checkpoint()
+            self._moved_whole = True
+            self._kill_shim("stopped")
+            return
         with contextlib.suppress(ShimGone):
             self._shim.tell("terminate")
             try:
@@ -52,7 +60,9 @@ class Ending(Saving):
         self._context.changed()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._granted.wait(), UNGRANTED_END_S)
-        if self._granted.is_set():
+        # A job that is saved whole and ended badly keeps its last dump as what it can go on from.
+        keeps_dump = self.spec.transparent and (self._moved_whole or (ended["code"] != 0 and not self._stop_wanted))
+        if self._granted.is_set() and not keeps_dump:
             try:
                 self._make_checkpointing()
             except Exception as error:

@@ -1,12 +1,23 @@
 """Saving a placement: its checkpoints while it runs, and the last one. See `placement`."""
 
+import asyncio
 import logging
+import os
+import time
+from pathlib import Path
+from typing import Any
 
 from gp4u_agent.checkpoint.commits import ControlFolder
 from gp4u_agent.checkpoint.engine import CheckpointEngine
-from gp4u_agent.checkpointing import Checkpointing
-from gp4u_agent.job_process import job_pids
+from gp4u_agent.checkpointing import Checkpointing, DumpFailed
+from gp4u_agent.dumps import seal
+from gp4u_agent.job_process import job_pids, remove_tree
 from gp4u_agent.placement_core import PlacementCore
+from gp4u_agent.shim_client import ShimGone
+from gp4u_agent.standby.store import StandbyStore
+
+DUMP_TIMEOUT_S = 600.0
+DUMP_LOOK_S = 0.05
 
 log = logging.getLogger(__name__)
 
@@ -14,7 +25,7 @@ log = logging.getLogger(__name__)
 class Saving(PlacementCore):
     """Checkpoints of one placement."""
 
-    def _make_checkpointing(self) -> None:
+    def _make_checkpointing(self, kept: StandbyStore | None = None) -> None:
         if self._checkpointing is not None:
             return
         assert self._data_key is not None
@@ -26,6 +37,8 @@ class Saving(PlacementCore):
             self.folder.job / self.spec.checkpoint_path,
             self._cache_dir,
             lambda: job_pids(self.folder, self._container_pid),
+            local=kept,
+            dump_folder=self.folder.dump,
         )
         self._checkpointing = Checkpointing(
             self._engine,
@@ -33,7 +46,41 @@ class Saving(PlacementCore):
             self.spec,
             on_stale=lambda: self.kill("superseded"),
             paused=lambda: self.frozen,
+            dump=self._dump if self.spec.transparent else None,
         )
+
+    async def _dump(self) -> dict[str, Any] | None:
+        """Have the shim dump the whole job, then note and sign it. None: the job has ended. Raises DumpFailed."""
+        shim = self._shim
+        if shim is None or shim.gone.is_set() or self._how_it_ended() is not None:
+            return None
+        number, fresh = time.time_ns(), self.folder.path / "dump.new"
+        deadline = time.monotonic() + DUMP_TIMEOUT_S
+        try:
+            while not ((said := shim.status.get("dump")) and said["number"] == number and said["done"]):
+                if shim.gone.is_set():
+                    return None
+                if time.monotonic() > deadline:
+                    raise DumpFailed("it did not come to an end")
+                if not said or said["number"] != number:  # asked again: a frozen job takes no order
+                    shim.tell("dump", number=number, into=str(fresh))
+                await asyncio.sleep(DUMP_LOOK_S)
+        except ShimGone:
+            return None
+        if said["why_not"]:
+            if self._how_it_ended() is not None:
+                return None
+            raise DumpFailed(said["why_not"])
+        try:
+            await asyncio.to_thread(self._seal, fresh)
+        except OSError as error:
+            raise DumpFailed(str(error)) from error
+        return self._context.transparent.model_dump(mode="json")
+
+    def _seal(self, fresh: Path) -> None:
+        seal(fresh, self.spec.job_id, self.spec.epoch, self._context.transparent, self._context.sign)
+        remove_tree(self.folder.dump)
+        os.rename(fresh, self.folder.dump)
 
     async def _save_when_granted(self) -> None:
         await self._granted.wait()

@@ -3,26 +3,32 @@
 import asyncio
 import contextlib
 import logging
+import os
 from functools import partial
 from typing import Any
 
-from gp4u_protocol.messages import (
-    ActualState,
-)
+from gp4u_protocol.messages import ActualState
+from gp4u_protocol.transparent import why_not_restorable
 
+from gp4u_agent.checkpoint.engine import RestoreResult
+from gp4u_agent.dumps import DumpRefused, extract_checkpoint_folder, verify
 from gp4u_agent.http import StaleEpoch, with_retries
 from gp4u_agent.job_process import end_shim, remove_tree
 from gp4u_agent.placement_run import Running
 from gp4u_agent.reconcile import Phase
 from gp4u_agent.runtime.containers import images
+from gp4u_agent.runtime.mounts import give_to, job_uid
 from gp4u_agent.shim_client import ShimClient, ShimGone, launch
-from gp4u_agent.starting import fetch_anew, why_not_started
+from gp4u_agent.standby.store import StandbyStore
+from gp4u_agent.starting import fetch_anew, take_folder, why_not_started
 
 PROOF_S = 0.25
 """A job counts as started when its command was executed and lived this long, or ended well before."""
 START_RETRY_S = 0.1
 START_ANSWERED_S = 60.0
 """A container engine takes seconds, on a busy machine many."""
+RESTORE_ANSWERED_S = 900.0
+"""A dump is as large as the job's memory."""
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +38,12 @@ class Starting(Running):
 
     async def _from_the_beginning(self) -> None:
         try:
-            await self._prepare()
+            kept = self._context.standbys.take(self.spec.job_id)
+            try:
+                await self._prepare(kept)
+            finally:
+                if kept is not None:
+                    self._context.standbys.release(self.spec.job_id)
             await self._start_job()
         except asyncio.CancelledError:
             raise
@@ -50,7 +61,8 @@ class Starting(Running):
             return
         await self._tend()
 
-    async def _prepare(self) -> None:
+    async def _prepare(self, kept: StandbyStore | None) -> None:
+        """`kept`: what lies here already because this node stood by for the job."""
         self.folder.path.mkdir(mode=0o700, exist_ok=True)
         for folder in (self.folder.job, self.folder.control):
             await asyncio.to_thread(remove_tree, folder)
@@ -59,13 +71,37 @@ class Starting(Running):
         if self.spec.upload_id is not None:
             self._enter(ActualState.FETCHING)
             with self._durations.measured("fetching"):
-                await with_retries(lambda: fetch_anew(self._context.http, self.spec, self.folder))
+                if kept is None or not await asyncio.to_thread(take_folder, kept, self.folder):
+                    await with_retries(lambda: fetch_anew(self._context.http, self.spec, self.folder))
         if self.spec.image is not None:
             await self._bring_image(self.spec.image)
-        self._make_checkpointing()
+        self._make_checkpointing(kept)
         self._enter(ActualState.RESTORING)
         with self._durations.measured("restoring"):
-            await self._engine.restore()
+            restored = await self._engine.restore()
+            if restored.dumped_by is not None:
+                await self._take_in(restored, restored.dumped_by)
+
+    async def _take_in(self, restored: RestoreResult, public_key: str) -> None:
+        """A dump of the whole job is here. Where it cannot be restored, the job begins again with its checkpoint folder.
+
+        Raises DumpRefused, OSError, subprocess.SubprocessError.
+        """
+        job_id, epoch = restored.origin_job_id or self.spec.job_id, restored.epoch or 0
+        note = await asyncio.to_thread(verify, self.folder.dump, job_id, epoch, public_key)
+        # A fork is another job, with another user id: the dump carries the origin's.
+        whole = self.spec.transparent and restored.origin_job_id is None
+        if whole and (why_not := why_not_restorable(note.made_by, self._context.transparent)):
+            raise DumpRefused(f"the whole job cannot be restored on this node: {why_not}")
+        if not whole:
+            uid = None
+            if os.geteuid() == 0:
+                uid = job_uid(self.spec.job_id)
+                await asyncio.to_thread(give_to, self.folder.job, uid)
+            await asyncio.to_thread(
+                extract_checkpoint_folder, self.folder.dump, self.folder.job, self.spec.checkpoint_path, uid
+            )
+        self._restored_whole = whole
 
     async def _bring_image(self, image: str) -> None:
         """Pull it where it is not here, telling how far it is whenever that is a tenth further."""
@@ -86,14 +122,19 @@ class Starting(Running):
         with self._durations.measured("starting"):
             self.folder.write(
                 self.folder.shim_order,
-                {"runtime": self._runtime, "workload": self._workload.to_json()},
+                {
+                    "runtime": self._runtime,
+                    "workload": self._workload.to_json(),
+                    "restore": str(self.folder.dump) if self._restored_whole else None,
+                },
             )
             self._keep(started=True, proven=False)
             await launch(self.folder)
             self._shim = ShimClient(self.folder, self._heard)
             await self._shim.connect()
             while True:
-                said = await self._shim.ask("start", START_ANSWERED_S, deadline=self._deadline())
+                within_s = RESTORE_ANSWERED_S if self._restored_whole else START_ANSWERED_S
+                said = await self._shim.ask("start", within_s, deadline=self._deadline())
                 if said["phase"] != "ready":
                     break
                 await asyncio.sleep(START_RETRY_S)  # the lease ran out meanwhile; a renewal is on its way
@@ -101,7 +142,7 @@ class Starting(Running):
                 await asyncio.wait_for(self._shim.gone.wait(), PROOF_S)
         ended = self._how_it_ended()
         if ended is not None and ended["reason"] == "start_failed":
-            raise ShimGone(ended["detail"])
+            raise DumpRefused(ended["detail"]) if self._restored_whole else ShimGone(ended["detail"])
         self.phase = Phase.RUNNING
         self._proven(ended)
 

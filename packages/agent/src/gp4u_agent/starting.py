@@ -11,6 +11,7 @@ from gp4u_protocol.messages import PlacementSpec
 from gp4u_agent.checkpoint.engine import NothingRestorable
 from gp4u_agent.checkpoint.http import HttpFailure
 from gp4u_agent.checkpoint.transfer import StoreUnreachable
+from gp4u_agent.dumps import DumpRefused
 from gp4u_agent.http import AgentHttp
 from gp4u_agent.job_files import BadArchive, fetch
 from gp4u_agent.job_process import remove_tree
@@ -71,6 +72,7 @@ def workload_of(spec: PlacementSpec, name: str, folder: PlacementDir, inside_dir
         network=spec.network,
         devices=list(spec.device_uuids),
         image=spec.image,
+        owner=spec.job_id,
     )
 
 
@@ -80,7 +82,7 @@ def why_not_started(error: Exception) -> tuple[str, str]:
         return "bad_job_folder", str(error)
     if isinstance(error, ImageUnavailable):
         return "image_unavailable", str(error)
-    if isinstance(error, NothingRestorable):
+    if isinstance(error, NothingRestorable | DumpRefused):
         return "restore_failed", str(error)
     if isinstance(error, HttpFailure | StoreUnreachable):
         return "fetch_failed", f"The job's files could not be fetched: {error}"

@@ -28,6 +28,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, field_validator
 
 from gp4u_protocol.telemetry import Telemetry
+from gp4u_protocol.transparent import TransparentFacts
 
 PROTOCOL_VERSION = 1
 AGENT_SOCKET_PATH = "/agent/v1/connect"
@@ -86,6 +87,9 @@ class NodeFacts(Message):
         description="runtime → what its probe proved, e.g. sandbox → 'bubblewrap+seccomp'",
     )
     simulated: bool = False
+    transparent: TransparentFacts | None = Field(
+        default=None, description="whether whole jobs can be dumped and restored here; null: never tried"
+    )
 
 
 class DeviceHealth(Message):
@@ -215,6 +219,10 @@ class PlacementSpec(Message):
     checkpoint_every_s: int
     checkpoint_hazard_per_hour: float | None = Field(
         default=None, description="of the node, when the interval is to follow it and the measured cost"
+    )
+    transparent: bool = Field(
+        default=False,
+        description="checkpoints are of the whole job, memory and all: it runs where that works",
     )
     upload_id: str | None = Field(default=None, description="job files: GET /api/v1/agent/uploads/{id}")
     restore: RestorePoint | None = None

@@ -53,6 +53,9 @@ class RestoreResult:
     files: int = 0
     size_bytes: int = 0
     damaged: tuple[str, ...] = ()
+    dumped_by: str | None = None
+    """Public key (base64) of the node that made it, when it is a dump of the whole job: it lies in the engine's dump folder."""
+    origin_job_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,7 @@ class CheckpointEngine:
         cache_dir: a folder of this placement outside the job's reach, kept over restarts of the agent.
         pids: the job's processes now; empty when none runs.
         first_delay_s: first pause before a retry.
+        dump_folder: where dumps of the whole job lie to be saved, and are restored to; outside the job's reach.
         local: packs that lie here already, because this node stood by for the job.
 
     Methods raise `gp4u_agent.http.StaleEpoch` (kill the job) or another HttpFailure (try later; nothing was saved), and
@@ -107,7 +111,9 @@ class CheckpointEngine:
         *,
         first_delay_s: float = FIRST_DELAY_S,
         local: LocalPacks | None = None,
+        dump_folder: Path | None = None,
     ) -> None:
+        self._dump_folder = dump_folder
         self._local = local
         self._transfer = Transfer(http, first_delay_s=first_delay_s)
         self._placement = placement
@@ -142,10 +148,12 @@ class CheckpointEngine:
             damaged: list[str] = []
             for point in points:
                 restorer = self._restorer(point["id"])
+                whole: dict[str, Any] | None = point.get("transparent")
+                target = self._folder if whole is None or self._dump_folder is None else self._dump_folder
                 try:
                     manifest = await restorer.manifest()
                     await self._run(self._make_parents)
-                    await restorer.restore(manifest, self._folder)
+                    await restorer.restore(manifest, target)
                 except Damaged as damage:
                     log.warning("checkpoint %s is damaged: %s", point["id"], damage)
                     damaged.append(point["id"])
@@ -155,7 +163,8 @@ class CheckpointEngine:
                 self._known = Known() if point.get("origin_job_id") else Known(manifest)
                 self.newest = RestoreResult(
                     point["id"], manifest.epoch, manifest.seq, manifest.step, manifest.files,
-                    manifest.size_bytes, tuple(damaged),
+                    manifest.size_bytes, tuple(damaged), whole["signed_by"] if whole else None,
+                    point.get("origin_job_id"),
                 )  # fmt: skip
                 return self.newest
             if damaged:
@@ -166,29 +175,36 @@ class CheckpointEngine:
             return RestoreResult(None)
 
     async def snapshot(
-        self, trigger: Trigger | str, step: int | None = None, *, pace: Pace | None = None
+        self,
+        trigger: Trigger | str,
+        step: int | None = None,
+        *,
+        pace: Pace | None = None,
+        whole: dict[str, Any] | None = None,
     ) -> SnapshotResult | None:
         """Save what the job has finished. None when nothing changed since the newest checkpoint.
+
+        `whole`: save the dump folder instead, a dump of the whole job, and say this of it (see `gp4u_protocol.transparent`).
 
         Before the first file is finished only the job itself may commit: an empty checkpoint on the interval would
         promise a restore that starts from nothing.
         """
         async with self._turn:
             try:
-                return await self._snapshot(trigger, step, pace)
+                return await self._snapshot(trigger, step, pace, whole)
             except HttpFailure as failure:
                 if failure.code not in _BUILT_ON_SAND:
                     raise
                 log.warning("the checkpoint was refused (%s): saving everything afresh", failure)
             self._known = Known()
-            return await self._snapshot(trigger, step, pace)
+            return await self._snapshot(trigger, step, pace, whole)
 
     async def _snapshot(
-        self, trigger: Trigger | str, step: int | None, pace: Pace | None
+        self, trigger: Trigger | str, step: int | None, pace: Pace | None, whole: dict[str, Any] | None
     ) -> SnapshotResult | None:
         known = self._known = self._known or await self._recall()
         upload = _Uploads(self._transfer, self._fence)
-        collected = await self._collect(known, upload)
+        collected = await self._collect(known, upload, whole is not None)
         entries, chunks = _assemble(collected)
         before = known.manifest
         if before is not None and _content(entries, chunks) == _content(before.entries, before.chunks):
@@ -196,15 +212,20 @@ class CheckpointEngine:
             return None
         if before is None and trigger != Trigger.JOB and all(e.kind is EntryKind.DIRECTORY for e in entries):
             return None
-        return await self._publish(entries, chunks, collected, upload, Trigger(trigger), step, pace)
+        return await self._publish(entries, chunks, collected, upload, Trigger(trigger), step, pace, whole)
 
     # --- snapshot ----------------------------------------------------------------------------------------
 
-    async def _collect(self, known: Known, uploads: "_Uploads") -> Collected:
-        collector = Collector(self._keys, known, uploads.hand_over, uploads.buffers, self._pids)
+    async def _collect(self, known: Known, uploads: "_Uploads", whole: bool) -> Collected:
+        folder, inner_parts, pids = self._folder, self._inner_parts, self._pids
+        if whole:
+            assert self._dump_folder is not None
+            # It is ours: the job writes nothing there.
+            folder, inner_parts, pids = self._dump_folder, 0, tuple
+        collector = Collector(self._keys, known, uploads.hand_over, uploads.buffers, pids)
 
         def collect() -> Collected:
-            with opened_folder(self._folder, self._inner_parts) as root:
+            with opened_folder(folder, inner_parts) as root:
                 return collector.collect(root)
 
         work = asyncio.ensure_future(self._run(collect))
@@ -225,6 +246,7 @@ class CheckpointEngine:
     async def _publish(
         self, entries: tuple[Entry, ...], chunks: tuple[ChunkPlace, ...], collected: Collected,
         uploads: "_Uploads", trigger: Trigger, step: int | None, pace: Pace | None,
+        whole: dict[str, Any] | None,
     ) -> SnapshotResult:  # fmt: skip
         opened = await uploads.opened()
         before = self._known.manifest.pack_sizes if self._known and self._known.manifest else {}
@@ -252,6 +274,7 @@ class CheckpointEngine:
                 "files": manifest.files, "content_bytes": manifest.size_bytes, "stored_bytes": stored,
                 "step": step, "trigger": trigger.value,
                 **({"pace": {"every_s": pace.every_s, "cost_s": pace.cost_s}} if pace else {}),
+                **({"transparent": whole} if whole else {}),
             },
         )  # fmt: skip
         self._known = Known(manifest, collected.signatures)

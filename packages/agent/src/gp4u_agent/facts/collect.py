@@ -2,15 +2,17 @@
 
 import time
 from collections.abc import Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from gp4u_protocol.messages import DeviceFacts, NodeFacts, NodeHealth
+from gp4u_protocol.transparent import TransparentFacts
 
-from gp4u_agent.facts import machine, nvidia, simulated
+from gp4u_agent.facts import machine, nvidia, simulated, transparent
 from gp4u_agent.facts.simulated import SimulationSpec
 from gp4u_agent.runtime import process, sandbox
+from gp4u_agent.runtime.bundle import probe as bundle
 from gp4u_agent.runtime.containers import probe as containers
 from gp4u_agent.runtime.port import Probe
 from gp4u_agent.telemetry.nvml import NvmlSampler
@@ -25,6 +27,7 @@ class RuntimeChoice:
     name: str | None
     probes: dict[str, Probe]
     warning: str | None
+    transparent: TransparentFacts = field(default_factory=TransparentFacts)
 
     @property
     def containers(self) -> bool:
@@ -34,14 +37,24 @@ class RuntimeChoice:
     def as_facts(self) -> dict[str, str]:
         """Runtime → what was proven, for those that may be used."""
         names = ([self.name] if self.name else []) + (["containers"] if self.containers else [])
+        names += ["bundle"] if self.transparent.works else []
         return {name: self.probes[name].proven for name in names}
 
 
-def choose_runtime(*, allow_unisolated: bool) -> RuntimeChoice:
-    """Probe for real. Plain processes are used only with the owner's explicit leave."""
+def choose_runtime(
+    *, allow_unisolated: bool, folder: Path | None = None, real_gpus: bool = False
+) -> RuntimeChoice:
+    """Probe for real. Plain processes are used only with the owner's explicit leave.
+
+    Bundles run the jobs that are saved whole, so they are tried where that works. `folder` remembers the longest of the probes.
+    """
     probes = {"sandbox": sandbox.probe(), "containers": containers.probe()}
+    whole = transparent.facts(folder, real_gpus=real_gpus)
+    probes["bundle"] = bundle.probe() if whole.works else Probe(False, "", whole.why_not)
+    if not probes["bundle"].works:
+        whole = whole.model_copy(update={"by": "", "why_not": probes["bundle"].why_not})
     if probes["sandbox"].works:
-        return RuntimeChoice("sandbox", probes, None)
+        return RuntimeChoice("sandbox", probes, None, whole)
     why = f"The sandbox does not work here: {probes['sandbox'].why_not}."
     if not allow_unisolated:
         left = "only jobs with an image" if probes["containers"].works else "no jobs"
@@ -58,9 +71,15 @@ class Sensors:
     """This node's facts and readings. `node_seed` makes simulated UUIDs stable."""
 
     def __init__(
-        self, folder: Path, runtimes: dict[str, str], simulation: SimulationSpec | None, node_seed: str
+        self,
+        folder: Path,
+        runtimes: dict[str, str],
+        simulation: SimulationSpec | None,
+        node_seed: str,
+        transparent: TransparentFacts | None = None,
     ) -> None:
         self._folder = folder
+        self._transparent = transparent
         self._runtimes = runtimes
         self._simulation = simulation
         self._nvml = None if simulation else nvidia.open_nvml()
@@ -83,6 +102,7 @@ class Sensors:
             devices=self._devices,
             runtimes=self._runtimes,
             simulated=self._simulation is not None,
+            transparent=self._transparent,
         )
 
     def sampler(self) -> DeviceSampler:

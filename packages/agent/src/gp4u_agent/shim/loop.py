@@ -5,6 +5,7 @@ The agent speaks JSON lines over the unix socket in the placement's folder, one 
     {"op": "start", "deadline": 123.4}     start the job under this deadline (seconds of CLOCK_BOOTTIME)
     {"op": "renew", "deadline": 125.4}     the lease is proven further; thaws a frozen job
     {"op": "terminate"}                    SIGTERM to the job: please finish
+    {"op": "dump", "number": 1, "into": p} write the whole job into this folder (see `dumps`)
     {"op": "kill", "reason": "..."}        end it
     {"op": "status"}                       tell
 
@@ -21,6 +22,7 @@ import signal
 import socket
 import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
 from gp4u_protocol.lease_core import (
@@ -36,16 +38,20 @@ from gp4u_protocol.lease_core import (
 )
 
 from gp4u_agent.placement_dir import PlacementDir
+from gp4u_agent.runtime.bundle.adapter import Bundle
 from gp4u_agent.runtime.containers.adapter import Containers
-from gp4u_agent.runtime.port import Exit, Runtime, StartRefused, Usage, Workload
+from gp4u_agent.runtime.port import Dumping, Exit, Runtime, StartRefused, Usage, Workload
 from gp4u_agent.runtime.process import PlainProcesses
 from gp4u_agent.runtime.sandbox import Sandbox
 from gp4u_agent.shim.disk import DiskUse
+from gp4u_agent.shim.dumps import Dumps
 from gp4u_agent.shim.output import OutputLog
 
 FREEZE_RETRY_S = 0.005
 WATCH_INTERVAL_S = 0.5
 POLL_INTERVAL_S = 0.2
+DUMP_LOOK_S = 0.02
+"""The job stands meanwhile, and goes on when its end is seen."""
 UNSTARTED_MAX_S = 120.0
 """A shim that is never told to start goes away by itself: its agent died in between."""
 EXIT_ROOM_BYTES = 16 << 10
@@ -53,8 +59,9 @@ EXIT_ROOM_BYTES = 16 << 10
 EXIT_UNWRITTEN_MAX_S = 3600.0
 CLIENT_LINE_BYTES_MAX = 64 << 10
 READ_BYTES = 64 << 10
-RUNTIMES: dict[str, type[Sandbox] | type[PlainProcesses] | type[Containers]] = {
+RUNTIMES: dict[str, type[Sandbox] | type[PlainProcesses] | type[Containers] | type[Bundle]] = {
     "sandbox": Sandbox,
+    "bundle": Bundle,
     "process": PlainProcesses,
     "containers": Containers,
 }
@@ -79,6 +86,8 @@ class Shim:
         self._folder = folder
         self._workload = Workload.from_json(order["workload"])
         self._runtime: Runtime = RUNTIMES[order["runtime"]](use_cgroups=order.get("cgroups", True))
+        self._restore = Path(order["restore"]) if order.get("restore") else None
+        self._dumps = Dumps(self._runtime)
         self._listener = listener
         self._selector = selectors.DefaultSelector()
         self._clients: dict[socket.socket, bytes] = {}
@@ -109,6 +118,8 @@ class Shim:
             if self._lease is not None:
                 self._advance(Tick())
                 self._watch()
+                if self._dumps.step():
+                    self._tell_all()
                 self._notice_exit()
             elif now() - self._born_at > UNSTARTED_MAX_S:
                 return
@@ -125,6 +136,8 @@ class Shim:
             return 1.0
         if self._freezing:
             return FREEZE_RETRY_S
+        if self._dumps.under_way:
+            return DUMP_LOOK_S
         wake_at = self._lease.wake_at
         return POLL_INTERVAL_S if wake_at is None else max(0.0, min(POLL_INTERVAL_S, wake_at - now()))
 
@@ -179,7 +192,7 @@ class Shim:
         read_end, write_end = os.pipe()
         os.set_blocking(read_end, False)
         try:
-            self._runtime.start(self._workload, write_end)
+            self._bring_up(write_end)
         except (StartRefused, OSError, subprocess.SubprocessError) as error:
             os.close(write_end)
             said = b""
@@ -199,6 +212,17 @@ class Shim:
         self._started_at = self._watched_at = now()
         self._lease, effects = shim_begin(deadline, now())
         self._carry_out(effects)
+        if self._restore is not None and Effect.FREEZE not in effects:
+            self._runtime.thaw()
+
+    def _bring_up(self, output: int) -> None:
+        """Start the job; or restore it, which leaves it frozen: that takes long enough for its lease to run out meanwhile."""
+        if self._restore is None:
+            self._runtime.start(self._workload, output)
+        elif isinstance(self._runtime, Dumping):
+            self._runtime.restore(self._workload, self._restore, output)
+        else:
+            raise StartRefused("this runtime restores no whole jobs")
 
     def _kill(self, reason: str) -> None:
         if self._exit is None and self._lease is not None:
@@ -302,6 +326,8 @@ class Shim:
             self._start(float(order["deadline"]))
         elif operation == "renew" and self._lease is not None:
             self._advance(Renew(float(order["deadline"])))
+        elif operation == "dump" and self._lease is not None and not self._freezing and not self._frozen:
+            self._dumps.begin(int(order["number"]), Path(order["into"]))
         elif operation == "terminate":
             self._runtime.terminate()
         elif operation == "kill":
@@ -330,6 +356,7 @@ class Shim:
             "log_end": self._log.end,
             "dropped_bytes": self._log.dropped_bytes,
             "applied": self._runtime.applied(),
+            "dump": self._dumps.status(),
             "exit": self._exit,
         }
 

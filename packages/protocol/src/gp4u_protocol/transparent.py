@@ -1,0 +1,80 @@
+"""Transparent checkpoints: what a node says of them, which node can restore which dump, and what an agent signs.
+
+A dump is a checkpoint like any other (packs and a manifest under the job's key, committed under its epoch); its folder holds, beside
+what the runtime wrote, `dump.json` (a `DumpNote`) and `signature`: base64 of Ed25519 by the key of the node that dumped it over
+`dump_bytes(dump.json)`. Whoever restores gets that node's public key from the platform and imports nothing else.
+"""
+
+import re
+
+from pydantic import BaseModel, ConfigDict, Field
+
+NOTE, SIGNATURE = "dump.json", "signature"
+_VERSION = re.compile(r"(\d+)\.(\d+)")
+
+
+class TransparentFacts(BaseModel):
+    """What a node's probe proved of whole-job checkpoints. `why_not` is empty when it did."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    by: str = Field(default="", description="with what, e.g. 'criu 4.2.1 by runc 1.1.5'")
+    why_not: str = ""
+    gpu_why_not: str = Field(
+        default="",
+        description="why a job's memory on a real GPU cannot be dumped; empty: it can, or none is real",
+    )
+    machine: str = Field(default="", description="x86_64, aarch64")
+    kernel: str = ""
+    criu: str = ""
+    cpu_flags: list[str] = Field(
+        default_factory=list, description="what a restored program may already rely on"
+    )
+    system: str = Field(
+        default="",
+        description="names the libraries that jobs map from the node's own system: equal, or not restorable",
+    )
+
+    @property
+    def works(self) -> bool:
+        """Whether whole jobs can be dumped and restored here."""
+        return bool(self.by) and not self.why_not
+
+
+class DumpNote(BaseModel):
+    """What a dump is of and made by, and every file in it by BLAKE3: this is what is signed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: int = 1
+    job_id: str
+    epoch: int
+    made_by: TransparentFacts
+    files: dict[str, str]
+
+
+def why_not_restorable(dumped_on: TransparentFacts, here: TransparentFacts) -> str:
+    """Why a dump of the one node cannot be restored on the other; empty: it can, as far as facts can tell. Pure."""
+    if not here.works:
+        return here.why_not or "it restores no whole jobs"
+    if dumped_on.machine != here.machine:
+        return f"its processor is {here.machine}, not {dumped_on.machine}"
+    if lacking := sorted(set(dumped_on.cpu_flags) - set(here.cpu_flags)):
+        return f"its processor lacks {', '.join(lacking[:5])}"
+    if _version(here.kernel) < _version(dumped_on.kernel):
+        return f"its kernel {here.kernel} is older than {dumped_on.kernel}"
+    if _version(here.criu) < _version(dumped_on.criu):
+        return f"its criu {here.criu} is older than {dumped_on.criu}"
+    if dumped_on.system != here.system:
+        return "its system's libraries are not the same"
+    return ""
+
+
+def dump_bytes(note: bytes) -> bytes:
+    """What an agent signs of a dump: domain-separated, so the signature is good for nothing else."""
+    return b"gp4u agent dump v1\n" + note
+
+
+def _version(text: str) -> tuple[int, int]:
+    found = _VERSION.search(text)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
