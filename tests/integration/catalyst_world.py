@@ -94,6 +94,7 @@ def settings_for(database_url: str, valkey_url: str, folder: Path) -> Settings:
         "demo": True,  # its nodes are simulated
         "heartbeat_interval_s": HEARTBEAT_S,
         "lease_ttl_s": TTL_S,
+        "lease_ttl_max_s": TTL_S,
     }
     return Settings(**values)
 

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from gp4u_protocol.lease import replace_after_s
+from gp4u_protocol.lease import LEASE_TTL_S, replace_after_s
 from gp4u_protocol.lease_core import LeaseId
 from gp4u_server.catalyst.health.authority import AuthorityWatch, authority_until, takeover_after_s
 from gp4u_server.catalyst.health.lease_table import CUT_OFF_GRACE_S, MASS_HOLD_S, LeaseTable, NodeState
@@ -39,7 +39,7 @@ def test_h2_a_lost_node_is_renewed_nothing_even_when_it_beats_again() -> None:
     sweep(made, 0.0, 6.0)
     result = made.beat("n0", "s", [LEASE], 6.1)
     assert result is not None
-    renewed, back = result
+    renewed, back, _ = result
     assert renewed == []
     assert back is not None
     assert back.state is NodeState.ONLINE
@@ -50,25 +50,27 @@ def test_h2_no_authority_no_renewal_and_no_grant() -> None:
     made = LeaseTable()
     made.authority_renewed(5.0)
     made.opened("n0", "s", 1, {LEASE}, 0.0)
-    assert made.beat("n0", "s", [LEASE], 4.9) == ([LEASE], None)
-    assert made.beat("n0", "s", [LEASE], 5.0) == ([], None)
+    assert made.beat("n0", "s", [LEASE], 4.9) == ([LEASE], None, LEASE_TTL_S)
+    assert made.beat("n0", "s", [LEASE], 5.0) == ([], None, LEASE_TTL_S)
     assert not made.granted("n0", "s", LeaseId("q", 1), 5.0)
 
 
 def test_only_reported_and_held_leases_of_the_newest_session_are_renewed() -> None:
     made = table()
-    assert made.beat("n0", "s", [LeaseId("p", 2), LeaseId("x", 1)], 1.0) == ([], None)
+    assert made.beat("n0", "s", [LeaseId("p", 2), LeaseId("x", 1)], 1.0) == ([], None, LEASE_TTL_S)
     made.opened("n0", "s2", 2, {LEASE}, 1.5)
     assert made.beat("n0", "s", [LEASE], 1.6) is None
     made.keep_only("n0", [])
-    assert made.beat("n0", "s2", [LEASE], 1.7) == ([], None)
+    assert made.beat("n0", "s2", [LEASE], 1.7) == ([], None, LEASE_TTL_S)
 
 
 def test_h23_our_own_stall_loses_nobody() -> None:
     made = table(4)
     sweep(made, 0.0, 1.0)
     assert made.tick(61.0) == []
-    assert [made.beat(f"n{number}", "s", [LEASE], 61.1) for number in range(4)] == [([LEASE], None)] * 4
+    assert [made.beat(f"n{number}", "s", [LEASE], 61.1) for number in range(4)] == [
+        ([LEASE], None, LEASE_TTL_S)
+    ] * 4
 
 
 def test_h23_mass_loss_is_held_back_and_a_return_forgives_it() -> None:

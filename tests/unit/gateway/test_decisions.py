@@ -64,7 +64,7 @@ def test_an_owed_loss_ages_and_is_settled_by_its_writing() -> None:
 
 
 def test_a_node_that_nobody_knows_is_lost_after_a_whole_lease() -> None:
-    absent = AbsentNodes(patience_s=5.5)
+    absent = AbsentNodes(ttl_s=5.0)
     assert absent.observe({"n": row("online")}, set(), 100.0) == []
     assert absent.observe({"n": row("online")}, set(), 105.4) == []
     assert absent.observe({"n": row("online")}, set(), 105.5) == [
@@ -84,7 +84,7 @@ def test_a_node_that_nobody_knows_is_lost_after_a_whole_lease() -> None:
 def test_the_wait_for_an_absent_node_begins_anew_when_anything_happened(
     meanwhile: dict[str, HeldRow], known: set[str]
 ) -> None:
-    absent = AbsentNodes(patience_s=5.5)
+    absent = AbsentNodes(ttl_s=5.0)
     absent.observe({"n": row("online")}, set(), 100.0)
     assert absent.observe(meanwhile, known, 106.0) == []
     assert absent.observe({"n": row("online", 5)}, set(), 111.0) == []

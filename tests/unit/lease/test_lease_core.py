@@ -159,3 +159,34 @@ def test_nothing_happens_to_a_job_that_exited() -> None:
     state, _ = shim_step(ShimState(deadline=10.0), JobExited(), 1.0)
     assert shim_step(state, Tick(), 99.0) == (state, ())
     assert shim_step(state, Kill(), 99.0) == (state, ())
+
+
+def test_h2_a_deadline_is_made_with_the_ttl_of_the_answer_that_sets_it() -> None:
+    lease = holder()
+    lease.claim_sent(1, "p", 3, now=100.0)
+    assert lease.claim_granted("s1", 1, "p", 3, 9.0) == Renewal("p", 3, 100.0 + freeze_after_s(9.0))
+    lease.heartbeat_sent(1, now=101.0)
+    lease.heartbeat_sent(2, now=105.0)
+    assert lease.heartbeat_acked("s1", 2, [("p", 3)], 5.0) == [Renewal("p", 3, 105.0 + FREEZE)]
+    assert lease.heartbeat_acked("s1", 1, [("p", 3)], 15.0) == [Renewal("p", 3, 101.0 + freeze_after_s(15.0))]
+
+
+def test_answers_without_a_ttl_count_with_the_session_s() -> None:
+    lease = LeaseHolder()
+    lease.begin_session("s1", 8.0)
+    lease.adopt("p", 3)
+    lease.heartbeat_sent(1, now=50.0)
+    assert lease.heartbeat_acked("s1", 1, [("p", 3)]) == [Renewal("p", 3, 50.0 + freeze_after_s(8.0))]
+
+
+def test_the_newest_answered_beat_is_known_and_belongs_to_its_session() -> None:
+    lease = holder()
+    for seq in (1, 2, 3):
+        lease.heartbeat_sent(seq, now=float(seq))
+    assert lease.acked_seq is None
+    lease.heartbeat_acked("s1", 3, [])
+    lease.heartbeat_acked("s1", 2, [])
+    lease.heartbeat_acked("s0", 9, [])
+    assert lease.acked_seq == 3
+    lease.begin_session("s2", TTL)
+    assert lease.acked_seq is None

@@ -270,6 +270,9 @@ class Agent:
         for lease in plan.kill:
             self._holder.release(*lease)
             self._placements[lease].kill("superseded")
+        for lease, spec in wanted.items():
+            if lease in self._placements:
+                self._placements[lease].notified(spec.notice)
         for lease in plan.stop:
             self._placements[lease].spec = wanted[lease]
             self._placements[lease].stop()

@@ -2,11 +2,15 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 from typing import Protocol
 
+from gp4u_protocol.lease import HEARTBEAT_INTERVAL_S
+from gp4u_protocol.lease_core import SILENT_BEATS, link_patience_s
 from gp4u_protocol.messages import (
     FRAME_BYTES_MAX,
+    AgentLife,
     AgentMessage,
     Challenge,
     GatewayMessage,
@@ -26,8 +30,6 @@ from gp4u_agent.addresses import Addresses, Attempt
 from gp4u_agent.identity import Membership, NodeKey
 
 HANDSHAKE_TIMEOUT_S = 5.0
-SILENT_BEATS = 2.5
-"""Unanswered beats after which a link counts as half open."""
 OUTBOX_MAX = 1024
 
 log = logging.getLogger(__name__)
@@ -51,6 +53,8 @@ class SessionOwner(Protocol):
 
     def facts(self) -> NodeFacts: ...
 
+    def life(self) -> AgentLife: ...
+
     def welcomed(self, welcome: Welcome) -> None: ...
 
     def heard(self, message: GatewayMessage) -> None: ...
@@ -73,6 +77,9 @@ class Connection:
         self._addresses = addresses
         self._outbox: asyncio.Queue[Callable[[], AgentMessage]] | None = None
         self._sent: dict[int, float] = {}
+        self._interval_s = HEARTBEAT_INTERVAL_S
+        self._patience_s = SILENT_BEATS * HEARTBEAT_INTERVAL_S
+        self._had_session = False
 
     @property
     def connected(self) -> bool:
@@ -87,8 +94,10 @@ class Connection:
             except asyncio.QueueFull:
                 log.warning("too much waits to be sent; a message was dropped and will be sent again")
 
-    def acknowledged(self, seq: int) -> None:
-        """Heartbeat `seq` was answered."""
+    def acknowledged(self, seq: int, ttl_s: float | None = None) -> None:
+        """Heartbeat `seq` was answered, and renewed leases for `ttl_s` (None: as `Welcome` said)."""
+        if ttl_s is not None:
+            self._patience_s = link_patience_s(self._interval_s, ttl_s)
         self._sent = {other: sent_at for other, sent_at in self._sent.items() if other > seq}
 
     async def run(self) -> None:
@@ -120,6 +129,9 @@ class Connection:
             self._addresses.reached(attempt.url)
             self._outbox = asyncio.Queue(OUTBOX_MAX)
             self._sent = {}
+            self._interval_s = welcome.heartbeat_interval_s
+            self._patience_s = link_patience_s(welcome.heartbeat_interval_s, welcome.lease_ttl_s)
+            self._had_session = True
             try:
                 self._owner.welcomed(welcome)
                 async with asyncio.TaskGroup() as tasks:
@@ -137,7 +149,13 @@ class Connection:
                 socket.transport.abort()
 
     async def _handshake(self, socket: ClientConnection) -> Welcome:
-        hello = Hello(agent_version=__version__, node_id=self._membership.node_id, facts=self._owner.facts())
+        hello = Hello(
+            agent_version=__version__,
+            node_id=self._membership.node_id,
+            facts=self._owner.facts(),
+            life=self._owner.life(),
+            resumed=self._had_session,
+        )
         await socket.send(hello.model_dump_json())
         while True:
             message = decode_from_gateway(await socket.recv())
@@ -170,15 +188,19 @@ class Connection:
         while True:
             seq += 1
             self._sent[seq] = loop.time()
-            await asyncio.wait_for(
-                socket.send(self._owner.beat(seq).model_dump_json()), SILENT_BEATS * interval_s
-            )
+            await asyncio.wait_for(socket.send(self._owner.beat(seq).model_dump_json()), self._patience_s)
             # After a pause of ours (SIGSTOP, suspend) beats are not made up for: the next one says it all.
             next_at = max(next_at + interval_s, loop.time())
-            await asyncio.sleep(next_at - loop.time())
-            oldest = min(self._sent.values(), default=loop.time())
-            if loop.time() - oldest > SILENT_BEATS * interval_s:
+            await asyncio.sleep(min(next_at, self._broken_at()) - loop.time())
+            if loop.time() < self._broken_at():
+                await asyncio.sleep(next_at - loop.time())
+            if loop.time() >= self._broken_at():
                 raise LinkBroken("heartbeats are not answered")
+
+    def _broken_at(self) -> float:
+        """When the link counts as half open, unless an answer comes. Not only looked at with each beat: half a beat sooner is
+        half a beat more of the lease to find another gateway in."""
+        return min(self._sent.values(), default=math.inf) + self._patience_s
 
 
 def _raise_rejection(message: Rejected) -> None:

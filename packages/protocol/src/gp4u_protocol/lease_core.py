@@ -13,12 +13,20 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from gp4u_protocol.lease import freeze_after_s
+from gp4u_protocol.lease import LEASE_TTL_S, freeze_after_s
 
 SENDS_REMEMBERED_MAX = 256
 """Unanswered sends kept; older ones are forgotten, and an answer to them would renew nothing anyway."""
 ABANDON_AFTER_S = 86_400.0
 """Seconds that a frozen job is kept for a link that may come back."""
+SILENT_BEATS = 2.5
+"""Unanswered beats after which a link counts as half open, under the shortest TTL."""
+
+
+def link_patience_s(interval_s: float, ttl_s: float) -> float:
+    """How long an agent waits for an answer before it takes its link for half open and dials again: half a lease, which
+    leaves the other half for a handshake elsewhere. A slow link that was given a longer lease is given this time, too."""
+    return max(SILENT_BEATS * interval_s, SILENT_BEATS * ttl_s / LEASE_TTL_S)
 
 
 class LeaseId(NamedTuple):
@@ -38,10 +46,17 @@ class Renewal(NamedTuple):
 
 @dataclass
 class LeaseHolder:
-    """What the agent knows of its leases. One instance for the agent's life; sessions come and go."""
+    """What the agent knows of its leases. One instance for the agent's life; sessions come and go.
+
+    `ttl_s` is the session's, for gateways whose answers carry none of their own. A deadline is made with the TTL that
+    came with the very answer that sets it: the gateway counts with the same number from its receipt of the same frame.
+    """
 
     session_id: str | None = None
     ttl_s: float = 0.0
+    acked_seq: int | None = None
+    """The newest heartbeat of this session that was answered: the next one says so, and the gateway learns how old the
+    newest proof of our leases is, by its own clock alone."""
     _beats: dict[int, float] = field(default_factory=dict)
     _claims: dict[int, tuple[LeaseId, float]] = field(default_factory=dict)
     _deadlines: dict[LeaseId, float] = field(default_factory=dict)
@@ -50,6 +65,7 @@ class LeaseHolder:
         """A new connection was welcomed. Answers of the one before are void from here on; deadlines stay."""
         self.session_id = session_id
         self.ttl_s = ttl_s
+        self.acked_seq = None
         self._beats.clear()
         self._claims.clear()
 
@@ -75,23 +91,30 @@ class LeaseHolder:
         self._claims[seq] = (LeaseId(placement_id, epoch), now)
         _forget_oldest(self._claims)
 
-    def heartbeat_acked(self, session_id: str, seq: int, renewed: Iterable[tuple[str, int]]) -> list[Renewal]:
-        """The gateway accepted heartbeat `seq` and renewed these (placement, epoch) pairs from its send time.
+    def heartbeat_acked(
+        self, session_id: str, seq: int, renewed: Iterable[tuple[str, int]], ttl_s: float | None = None
+    ) -> list[Renewal]:
+        """The gateway accepted heartbeat `seq` and renewed these (placement, epoch) pairs from its send time, for
+        `ttl_s` (None: the session's).
 
         Placements that this agent neither claimed nor adopted are ignored, and so are answers of another session
         or to a heartbeat that was never sent. Only deadlines that moved forward are returned.
         """
         if session_id != self.session_id or (sent_at := self._beats.pop(seq, None)) is None:
             return []
+        if self.acked_seq is None or seq > self.acked_seq:
+            self.acked_seq = seq
         renewals = []
         for placement_id, epoch in renewed:
             lease = LeaseId(placement_id, epoch)
-            if lease in self._deadlines and (renewal := self._extend(lease, sent_at)):
+            if lease in self._deadlines and (renewal := self._extend(lease, sent_at, ttl_s)):
                 renewals.append(renewal)
         return renewals
 
-    def claim_granted(self, session_id: str, seq: int, placement_id: str, epoch: int) -> Renewal | None:
-        """The gateway granted claim `seq`. None when the answer is stale; then nothing may be started.
+    def claim_granted(
+        self, session_id: str, seq: int, placement_id: str, epoch: int, ttl_s: float | None = None
+    ) -> Renewal | None:
+        """The gateway granted claim `seq` for `ttl_s`. None when the answer is stale; then nothing may be started.
 
         The deadline may already be past when the answer was slow: the caller compares it with now, and the shim
         freezes at once in any case.
@@ -101,10 +124,10 @@ class LeaseHolder:
             return None
         _, sent_at = self._claims.pop(seq)
         self._deadlines.setdefault(lease, float("-inf"))
-        return self._extend(lease, sent_at)
+        return self._extend(lease, sent_at, ttl_s)
 
-    def _extend(self, lease: LeaseId, sent_at: float) -> Renewal | None:
-        deadline = sent_at + freeze_after_s(self.ttl_s)
+    def _extend(self, lease: LeaseId, sent_at: float, ttl_s: float | None) -> Renewal | None:
+        deadline = sent_at + freeze_after_s(self.ttl_s if ttl_s is None else ttl_s)
         if deadline <= self._deadlines[lease]:
             return None
         self._deadlines[lease] = deadline

@@ -286,6 +286,10 @@ class Hello(Message):
     node_id: str
     facts: NodeFacts
     life: AgentLife | None = None
+    resumed: bool = Field(
+        default=False,
+        description="this very agent process had a session and lost it: its silence says something of its link",
+    )
 
 
 class Proof(Message):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gp4u_agent import reconcile as agent_decisions
 from gp4u_agent.reconcile import Plan
 from gp4u_protocol.lease import HEARTBEAT_INTERVAL_S
-from gp4u_protocol.lease_core import LeaseHolder, LeaseId
+from gp4u_protocol.lease_core import SILENT_BEATS, LeaseHolder, LeaseId, link_patience_s
 from gp4u_protocol.messages import PlacementSpec
 
 from gp4u_simulation.jobs import Report, Told
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 TICK_S = 0.5
 REPORT_RESEND_S = 2.0
-SILENT_BEATS = 2.5
 HANDSHAKE_TIMEOUT_S = 5.0
 ABSENT_SEQ = 1_000_000
 EMPTY_PLAN = Plan()
@@ -49,6 +48,8 @@ class Node(Process):
     def _begin(self) -> None:
         self.holder = LeaseHolder()
         self.session: str | None = None
+        self.had_session = False
+        self._patience_s = SILENT_BEATS * HEARTBEAT_INTERVAL_S
         self.gateway: Gateway | None = None
         self._desired: list[PlacementSpec] | None = None
         self._claim_seq = 0
@@ -154,6 +155,7 @@ class Node(Process):
         if dialled != self.dialled or self.session is not None:
             return
         self.session, self.gateway = session, gateway
+        self.had_session = True
         self.holder.begin_session(session, ttl_s)
         self._desired = specs
         self._reports_sent_at = float("-inf")
@@ -173,22 +175,25 @@ class Node(Process):
             return
         now = self.clock.read()
         oldest = min(self._unanswered.values(), default=now)
-        if now - oldest > SILENT_BEATS * HEARTBEAT_INTERVAL_S:
+        if now - oldest > self._patience_s:
             self._drop()
             return
         self._unanswered[seq] = now
         self.holder.heartbeat_sent(seq, now)
         gateway = self.gateway
         assert gateway is not None
-        self.link.carry(True, gateway, gateway.beat, self, session, seq, list(self.placements))
+        self.link.carry(
+            True, gateway, gateway.beat, self, session, seq, self.holder.acked_seq, list(self.placements)
+        )
         self.soon(HEARTBEAT_INTERVAL_S / self.clock.rate, self._beat, session, seq + 1)
 
-    def acked(self, session: str, seq: int, renewed: list[LeaseId]) -> None:
+    def acked(self, session: str, seq: int, renewed: list[LeaseId], ttl_s: float) -> None:
         """A heartbeat was answered. What belongs to another session is the holder's to see."""
         if session == self.session:
+            self._patience_s = link_patience_s(HEARTBEAT_INTERVAL_S, ttl_s)
             for known in [known for known in self._unanswered if known <= seq]:
                 del self._unanswered[known]
-        for renewal in self.holder.heartbeat_acked(session, seq, renewed):
+        for renewal in self.holder.heartbeat_acked(session, seq, renewed, ttl_s):
             placement = self.placements.get(LeaseId(renewal.placement_id, renewal.epoch))
             if placement is not None and placement.shim is not None:
                 placement.shim.renew(renewal.deadline)
@@ -199,9 +204,9 @@ class Node(Process):
             self._desired = specs
             self.converge()
 
-    def granted(self, session: str, seq: int, lease: LeaseId) -> None:
+    def granted(self, session: str, seq: int, lease: LeaseId, ttl_s: float) -> None:
         """A claim was accepted. What is stale is the holder's to see."""
-        renewal = self.holder.claim_granted(session, seq, lease.placement_id, lease.epoch)
+        renewal = self.holder.claim_granted(session, seq, lease.placement_id, lease.epoch, ttl_s)
         placement = self.placements.get(lease)
         if renewal is not None and placement is not None:
             placement.grant(renewal.deadline)

@@ -119,7 +119,7 @@ def hunt(name: str, first: int, seeds_max: int) -> Catch:
     with planted(plant):
         for seed in range(first, first + seeds_max):
             try:
-                run(World(seed), faults=plant.faults, calm=plant.calm if plant.calm else None)
+                plant.play(World(seed))
             except Violation as violation:
                 return Catch(name, Failure(seed, violation.invariant, str(violation)), seed - first + 1)
             except (AssertionError, KeyError, ValueError) as broken:

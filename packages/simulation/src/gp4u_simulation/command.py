@@ -91,7 +91,7 @@ def _show(seed: int, plant_name: str | None) -> int:
         else:
             plant = PLANTS[str(plant_name)]
             with planted(plant):
-                run(world, faults=plant.faults, calm=plant.calm if plant.calm else None)
+                plant.play(world)
     except Violation as violation:
         broken = violation
     for line in world.history:

@@ -66,8 +66,9 @@ class Controller(Process):
             database.transact(self, database.meter, None, None)
         began = self.clock.read()
 
-        def read(rows: dict[str, datetime]) -> None:
-            for gateway_id, seen in self.watch.observe(rows, began, self.clock.read()).items():
+        def read(found: tuple[dict[str, datetime], dict[str, float]]) -> None:
+            rows, ttls_s = found
+            for gateway_id, seen in self.watch.observe(rows, began, self.clock.read(), ttls_s).items():
                 database.transact(self, database.take_over, self._losses, None, gateway_id, seen)
             if losses := database.ended_with_nodes():
                 self._losses(losses)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from gp4u_protocol.lease import LEASE_TTL_S
 from gp4u_protocol.lease_core import LeaseId
 from gp4u_server.catalyst.health import decisions as health
-from gp4u_server.catalyst.health.lease_table import Change, NodeState
+from gp4u_server.catalyst.health.lease_table import Change, NodeState, TtlNote
 
 from gp4u_simulation.checkpoints import Checkpoints
 from gp4u_simulation.jobs import Jobs
@@ -36,6 +36,7 @@ class Connected(NamedTuple):
     version: int
     live: list[PlacementRow]
     claimed: set[LeaseId]
+    ttl_s: float
 
 
 class Database:
@@ -139,9 +140,13 @@ class Database:
         row.renewed_at = max(self.now(), row.renewed_at + MICROSECOND)
         return True
 
-    def standing(self) -> dict[str, datetime]:
-        """Gateways that have not ended → when each last renewed."""
-        return {key: row.renewed_at for key, row in self.gateways.items() if not row.ended}
+    def standing(self) -> tuple[dict[str, datetime], dict[str, float]]:
+        """Gateways that have not ended → when each last renewed, and the longest TTL of their nodes."""
+        ttls_s: dict[str, float] = {}
+        for node in self.nodes.values():
+            if node.gateway_id is not None:
+                ttls_s[node.gateway_id] = max(node.lease_ttl_s, ttls_s.get(node.gateway_id, 0.0))
+        return {key: row.renewed_at for key, row in self.gateways.items() if not row.ended}, ttls_s
 
     def take_over(self, gateway_id: str, seen: datetime) -> list[Change]:
         """End a gateway whose row still says what was seen; the losses are written one by one."""
@@ -175,15 +180,26 @@ class Database:
         if node.gateway_id is not None and node.gateway_id != gateway_id:
             before = self.gateways[node.gateway_id].renewed_at
             unwatched_s = (self.now() - before).total_seconds()
-        for write in health.writes_of_connecting(unwatched_s, LEASE_TTL_S):
-            self.jobs.write(node_id, write, unwatched_s or 0.0, LEASE_TTL_S, self.now())
+        for write in health.writes_of_connecting(unwatched_s, node.lease_ttl_s):
+            self.jobs.write(node_id, write, unwatched_s or 0.0, node.lease_ttl_s, self.now())
         node.session_no += 1
         node.gateway_id = gateway_id
         if node.state is not NodeState.ONLINE:
             self.jobs.work_changed = True
         node.state = NodeState.ONLINE
         live = self.jobs.live_on(node_id)
-        return Connected(node.session_no, node.version, live, {p.lease for p in live if p.claimed})
+        return Connected(
+            node.session_no, node.version, live, {p.lease for p in live if p.claimed}, node.lease_ttl_s
+        )
+
+    def note_ttl(self, note: TtlNote) -> bool:
+        """A node's leases are about to last so long, or can last no longer. False: a newer session has the node."""
+        node = self.nodes[note.node_id]
+        if node.session_no != note.session_no:
+            return False
+        self.world.counts["ttls_longer" if note.ttl_s > node.lease_ttl_s else "ttls_shorter"] += 1
+        node.lease_ttl_s = note.ttl_s
+        return True
 
     def record_change(self, change: Change) -> bool:
         """Write one change of a lease table. False: a newer session has the node."""
@@ -196,7 +212,7 @@ class Database:
             self.world.note("%s is %s after %.2f s", node.id, change.state, change.silent_s)
         node.state = change.state
         for write in health.writes_of(change):
-            self.jobs.write(change.node_id, write, change.silent_s, LEASE_TTL_S, self.now())
+            self.jobs.write(change.node_id, write, change.silent_s, change.ttl_s or LEASE_TTL_S, self.now())
         if change.state is NodeState.ONLINE:
             self.jobs.work_changed = True
         return True

@@ -53,6 +53,15 @@ def _slow(platform: Platform, seconds: float) -> None:
     link.slow_s = 0.5 + 5.5 * platform.world.chance()
 
 
+def _bad_link(platform: Platform, seconds: float) -> None:
+    """Lossy and slow at once, in both directions: what a TTL has to follow."""
+    link = _node(platform).link
+    world = platform.world
+    link.loss = 0.15 + 0.3 * world.chance()
+    link.slow_until = world.now + 2 * seconds
+    link.slow_s = 0.2 + 1.3 * world.chance()
+
+
 def _pause_agent(platform: Platform, seconds: float) -> None:
     _node(platform).pause(seconds)
 
@@ -75,6 +84,14 @@ def _crash_machine(platform: Platform, seconds: float) -> None:
 
 def _crash_gateway(platform: Platform, seconds: float) -> None:
     _gateway(platform).restart(seconds / 2)
+
+
+def _lose_site(platform: Platform, seconds: float) -> None:
+    """A gateway dies, and the links of all nodes with it: nobody comes back before it is taken over."""
+    _gateway(platform).restart(0.5 * seconds)
+    for node in platform.nodes:
+        if platform.world.chance() < 0.8:
+            node.link.up_cut_until = node.link.down_cut_until = platform.world.now + LONG_S + seconds
 
 
 def _pause_gateway(platform: Platform, seconds: float) -> None:
@@ -143,12 +160,14 @@ FAULTS: dict[str, tuple[int, Callable[[Platform, float], None]]] = {
     "cut_all": (1, _cut_all),
     "flap": (1, _flap),
     "slow": (4, _slow),
+    "bad_link": (3, _bad_link),
     "pause_agent": (3, _pause_agent),
     "pause_machine": (2, _pause_machine),
     "crash_agent": (3, _crash_agent),
     "crash_shim": (1, _crash_shim),
     "crash_machine": (3, _crash_machine),
     "crash_gateway": (3, _crash_gateway),
+    "lose_site": (1, _lose_site),
     "pause_gateway": (2, _pause_gateway),
     "cut_gateway_off": (3, _cut_gateway_off),
     "crash_controller": (1, _crash_controller),
@@ -160,7 +179,9 @@ FAULTS: dict[str, tuple[int, Callable[[Platform, float], None]]] = {
     "stop_job": (1, _stop_job),
 }
 """Name → (how often, what it does)."""
-OURS = frozenset({"crash_gateway", "pause_gateway", "cut_gateway_off", "stall_database", "flaky_database"})
+OURS = frozenset(
+    {"crash_gateway", "lose_site", "pause_gateway", "cut_gateway_off", "stall_database", "flaky_database"}
+)
 
 
 def strike(platform: Platform, name: str) -> None:

@@ -3,10 +3,11 @@
 from collections import deque
 from typing import TYPE_CHECKING
 
-from gp4u_protocol.lease import LEASE_TTL_S
+from gp4u_protocol.lease import LEASE_TTL_MAX_S, LEASE_TTL_S
 from gp4u_protocol.lease_core import LeaseId
 from gp4u_server.catalyst.health import authority
-from gp4u_server.catalyst.health.lease_table import Change, LeaseTable, NodeState
+from gp4u_server.catalyst.health.lease_table import Change, LeaseTable, NodeState, TtlNote
+from gp4u_server.catalyst.health.link_quality import Ttl
 from gp4u_server.gateway import decisions
 from gp4u_server.gateway.decisions import PollVerdict
 
@@ -19,10 +20,14 @@ if TYPE_CHECKING:
     from gp4u_simulation.agent import Node
 
 TICK_S = 0.25
+NOTE_S = 0.5
+SHRINK_EVERY_S = 2.0
+"""Production lets a TTL shrink a second every thirty; a seed is over by then."""
 POLL_S = 2.0
 WRITE_RETRY_S = 0.25
 AUTHORITY_RETRY_S = 0.25
 NOTIFICATIONS_LOST = 0.2
+WILD = 0.3
 
 
 class Session:
@@ -40,17 +45,18 @@ class Session:
 class Gateway(Process):
     """See module."""
 
-    def __init__(self, world: World, name: str, database: Database) -> None:
+    def __init__(self, world: World, name: str, database: Database, *, wild_ttls: bool = False) -> None:
         super().__init__(world)
         self.name = name
         self.database = database
+        self.wild_ttls = wild_ttls  # chance asks for TTLs, not the link: whatever is asked for must be safe
         self.clock = Clock(world)
         self._lives = 0
         database.node_listeners.append(self._notified)
         self._begin()
 
     def _begin(self) -> None:
-        self.table = LeaseTable()
+        self.table = LeaseTable(shrink_every_s=SHRINK_EVERY_S)
         self.sessions: dict[str, Session] = {}
         self.gateway_id = ""
         self.losses = decisions.UnwrittenLosses()
@@ -58,6 +64,7 @@ class Gateway(Process):
         self._authority()
         self._tick()
         self.soon(POLL_S, self._poll)
+        self.soon(NOTE_S, self._note_ttls)
 
     def restart(self, down_s: float) -> None:
         """kill -9, and the supervisor starts it again."""
@@ -133,6 +140,26 @@ class Gateway(Process):
         for change in self.table.tick(self.clock.read()):
             self._write(change)
         self.world.counts["mass_holds"] += self.table.holds_back and not was_held
+
+    def _note_ttls(self) -> None:
+        """One round of notes after another, as production's loop does."""
+        self._write_notes(self.table.notes_due(self.clock.read()))
+
+    def _write_notes(self, notes: list[TtlNote]) -> None:
+        if not notes:
+            self.soon(NOTE_S, self._note_ttls)
+            return
+        note = notes.pop()
+
+        def written(ok: bool) -> None:
+            if ok:
+                self.table.noted(note)
+            self._write_notes(notes)
+
+        def failed() -> None:
+            self._write_notes(notes)
+
+        self.database.transact(self, self.database.note_ttl, written, failed, note)
 
     def _write(self, change: Change) -> None:
         """Changes of one node are written in order."""
@@ -250,12 +277,20 @@ class Gateway(Process):
                 return
             session = Session(node, f"{mine}/{result.session_no}", result.session_no, result.version)
             session.wanted = {placement.lease: placement for placement in result.live}
-            self.table.opened(node.node_id, session.id, result.session_no, result.claimed, self.clock.read())
+            ttl_s = self.table.opened(
+                node.node_id,
+                session.id,
+                result.session_no,
+                result.claimed,
+                self.clock.read(),
+                noted_s=result.ttl_s,
+                resumed=node.had_session,
+            )
             self.sessions[node.node_id] = session
             self.world.counts["sessions"] += 1
             session.desired_sent_at = self.clock.read()
             specs = [placement.spec() for placement in result.live]
-            node.link.carry(False, node, node.welcome, self, dialled, session.id, LEASE_TTL_S, specs)
+            node.link.carry(False, node, node.welcome, self, dialled, session.id, ttl_s, specs)
 
         self.database.transact(self, self.database.connect, connected, None, node.node_id, mine, silent_s)
 
@@ -263,15 +298,19 @@ class Gateway(Process):
         session = self.sessions.get(node.node_id)
         return session if session is not None and session.id == session_id else None
 
-    def beat(self, node: "Node", session_id: str, seq: int, reported: list[LeaseId]) -> None:
+    def beat(
+        self, node: "Node", session_id: str, seq: int, acked_seq: int | None, reported: list[LeaseId]
+    ) -> None:
         """A heartbeat: answered from memory."""
         now = self.clock.read()
-        result = self.table.beat(node.node_id, session_id, reported, now)
+        result = self.table.beat(node.node_id, session_id, reported, now, seq, acked_seq)
         if result is None:
             node.link.carry(False, node, node.closed, session_id)
             return
-        renewed, back = result
-        node.link.carry(False, node, node.acked, session_id, seq, renewed)
+        renewed, back, ttl_s = result
+        node.link.carry(False, node, node.acked, session_id, seq, renewed, ttl_s)
+        if self.wild_ttls and self.world.chance() < WILD:
+            self._ask_wildly(node.node_id)
         if back is not None:
             self._write(back)
         session = self._session(node, session_id)
@@ -279,6 +318,12 @@ class Gateway(Process):
             session.wanted.keys(), reported, now - session.desired_sent_at
         ):
             self._send_desired(session)
+
+    def _ask_wildly(self, node_id: str) -> None:
+        """From one end to the other: a lease of fifteen seconds, and answers of five after it, or the other way round."""
+        chance = self.world.chance
+        ttl_s = LEASE_TTL_S if chance() < 0.5 else LEASE_TTL_MAX_S - int(6 * chance())
+        self.table.ask_for(node_id, Ttl(ttl_s, "by chance"))
 
     def claim(self, node: "Node", session_id: str, seq: int, lease: LeaseId) -> None:
         """A claim: a sign of life, then the database's to decide."""
@@ -294,7 +339,9 @@ class Gateway(Process):
                 node.link.carry(False, node, node.refused, session_id, lease)
             elif self.table.granted(node.node_id, session_id, lease, self.clock.read()):
                 self.world.counts["grants"] += 1
-                node.link.carry(False, node, node.granted, session_id, seq, lease)
+                node.link.carry(
+                    False, node, node.granted, session_id, seq, lease, self.table.ttl_of(node.node_id)
+                )
 
         self.database.transact(self, self.database.jobs.record_claim, decided, None, node.node_id, lease)
 

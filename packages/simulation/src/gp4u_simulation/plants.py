@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from gp4u_protocol import lease_core
+from gp4u_protocol import lease, lease_core
 from gp4u_protocol.lease_core import LeaseHolder, LeaseId, ShimEvent, ShimState, Tick
 from gp4u_server.billing import metering, settling
 from gp4u_server.catalyst.checkpoints import decisions as commits
@@ -27,22 +27,29 @@ from gp4u_simulation.checkpoints import Checkpoints
 from gp4u_simulation.database import Database
 from gp4u_simulation.jobs import Jobs, Report, Told
 from gp4u_simulation.placement import Placement
+from gp4u_simulation.scenario import run
+from gp4u_simulation.world import World
 
 Patch = tuple[Any, str, Any]
 
 
 @dataclass(frozen=True)
 class Plant:
-    """One bug. `faults`: what its seeds may draw (None: everything); `calm`: only our own outages."""
+    """One bug. `faults`: what its seeds may draw (None: everything); `calm`: only our own outages; `wild`: TTLs by chance."""
 
     name: str
     says: str
     patches: Callable[[], list[Patch]]
     faults: Sequence[str] | None = None
     calm: bool | None = None
+    wild: bool | None = None
     glue: bool = False
     hole: str = ""
     """Why the seeds do not find it: a hole in the simulation that we know of."""
+
+    def play(self, world: World) -> None:
+        """One seed where this bug should show."""
+        run(world, faults=self.faults, calm=self.calm or None, wild=self.wild)
 
 
 @contextmanager
@@ -67,17 +74,21 @@ def _plant(
     *,
     faults: Sequence[str] | None = None,
     calm: bool | None = None,
+    wild: bool | None = None,
     glue: bool = False,
     hole: str = "",
 ) -> Callable[[Callable[[], list[Patch]]], Callable[[], list[Patch]]]:
     def add(patches: Callable[[], list[Patch]]) -> Callable[[], list[Patch]]:
-        PLANTS[patches.__name__] = Plant(patches.__name__, says, patches, faults, calm, glue, hole)
+        PLANTS[patches.__name__] = Plant(patches.__name__, says, patches, faults, calm, wild, glue, hole)
         return patches
 
     return add
 
 
 LINKS = ("cut", "cut_down", "cut_up", "slow", "slow")
+TTLS = ("bad_link", "cut", "cut_down", "cut_up", "slow")
+RECONNECTS = ("bad_link", "crash_gateway", "crash_agent", "cut", "cut")
+TAKEOVERS = ("lose_site",)
 GATEWAYS = ("cut_gateway_off", "pause_gateway", "crash_gateway", "cut")
 
 
@@ -88,13 +99,13 @@ GATEWAYS = ("cut_gateway_off", "pause_gateway", "crash_gateway", "cut")
 def deadline_from_receipt() -> list[Patch]:
     acked, granted = Node.acked, Node.granted
 
-    def late_acked(self: Node, session: str, seq: int, renewed: list[LeaseId]) -> None:
+    def late_acked(self: Node, session: str, seq: int, renewed: list[LeaseId], ttl_s: float) -> None:
         self.holder.heartbeat_sent(seq, self.clock.read())
-        acked(self, session, seq, renewed)
+        acked(self, session, seq, renewed, ttl_s)
 
-    def late_granted(self: Node, session: str, seq: int, lease: LeaseId) -> None:
+    def late_granted(self: Node, session: str, seq: int, lease: LeaseId, ttl_s: float) -> None:
         self.holder.claim_sent(seq, lease.placement_id, lease.epoch, self.clock.read())
-        granted(self, session, seq, lease)
+        granted(self, session, seq, lease, ttl_s)
 
     return [(Node, "acked", late_acked), (Node, "granted", late_granted)]
 
@@ -125,8 +136,8 @@ def pushed_start() -> list[Patch]:
 def stale_ack_accepted() -> list[Patch]:
     acked = LeaseHolder.heartbeat_acked
 
-    def gullible(self: LeaseHolder, session_id: str, seq: int, renewed: Any) -> Any:
-        return acked(self, self.session_id or session_id, seq, renewed)
+    def gullible(self: LeaseHolder, session_id: str, seq: int, renewed: Any, ttl_s: float) -> Any:
+        return acked(self, self.session_id or session_id, seq, renewed, ttl_s)
 
     return [(LeaseHolder, "heartbeat_acked", gullible)]
 
@@ -182,6 +193,72 @@ def reports_not_repeated() -> list[Patch]:
     return [(Placement, "_report", once)]
 
 
+# --- how long leases last --------------------------------------------------------------------------------------
+
+
+@_plant("a shorter TTL holds for the leases that were granted with a longer one", faults=TTLS, wild=True)
+def shorter_ttl_at_once() -> list[Patch]:
+    beat = LeaseTable.beat
+
+    def forgetful(
+        self: LeaseTable, node_id: str, session_id: str, reported: Any, now: float, *more: Any
+    ) -> Any:
+        answer = beat(self, node_id, session_id, reported, now, *more)
+        if answer is not None:
+            self._nodes[node_id].void_at = now + lease.replace_after_s(answer.ttl_s)
+        return answer
+
+    return [(LeaseTable, "beat", forgetful)]
+
+
+@_plant("a longer TTL is forgotten when the node connects again", faults=RECONNECTS, wild=True)
+def ttl_forgotten_over_a_reconnect() -> list[Patch]:
+    opened = LeaseTable.opened
+
+    def forgetful(self: LeaseTable, *arguments: Any, noted_s: float, resumed: bool) -> float:
+        return opened(self, *arguments, noted_s=None, resumed=resumed)
+
+    return [(LeaseTable, "opened", forgetful)]
+
+
+@_plant("a longer TTL is granted before the node's row says so", faults=RECONNECTS, wild=True)
+def ttl_granted_before_noted() -> list[Patch]:
+    return [(LeaseTable, "_ask", LeaseTable._change_ttl), (LeaseTable, "noted", lambda self, note: None)]
+
+
+@_plant("the node's row says a shorter TTL while the longer is in force", faults=RECONNECTS, wild=True)
+def ttl_lowered_too_early() -> list[Patch]:
+    due = LeaseTable.notes_due
+
+    def hasty(self: LeaseTable, now: float) -> Any:
+        for node in self._nodes.values():
+            node.longer_until = now
+        return due(self, now)
+
+    return [(LeaseTable, "notes_due", hasty)]
+
+
+@_plant("a dead gateway's nodes are taken as if all had the shortest TTL", faults=TAKEOVERS, wild=True)
+def takeover_ignores_longer_ttls() -> list[Patch]:
+    observe = authority.AuthorityWatch.observe
+
+    def short(self: Any, rows: Any, began: float, ended: float, ttls_s: Any) -> Any:
+        return observe(self, rows, began, ended, None)
+
+    return [(authority.AuthorityWatch, "observe", short)]
+
+
+@_plant("the agent counts with the longest TTL that it ever heard", faults=TTLS, wild=True)
+def agent_keeps_the_longest_ttl() -> list[Patch]:
+    extend = LeaseHolder._extend
+
+    def clinging(self: LeaseHolder, lease: LeaseId, sent_at: float, ttl_s: float | None) -> Any:
+        self.ttl_s = max(self.ttl_s, ttl_s or 0.0)
+        return extend(self, lease, sent_at, self.ttl_s)
+
+    return [(LeaseHolder, "_extend", clinging)]
+
+
 # --- the gateway and the controller --------------------------------------------------------------------------
 
 
@@ -209,9 +286,11 @@ def leases_survive_loss() -> list[Patch]:
 def renews_whatever_is_reported() -> list[Patch]:
     beat = LeaseTable.beat
 
-    def generous(self: LeaseTable, node_id: str, session_id: str, reported: Any, now: float) -> Any:
-        answer = beat(self, node_id, session_id, reported, now)
-        return answer if answer is None else (list(reported), answer[1])
+    def generous(
+        self: LeaseTable, node_id: str, session_id: str, reported: Any, now: float, *more: Any
+    ) -> Any:
+        answer = beat(self, node_id, session_id, reported, now, *more)
+        return answer if answer is None else answer._replace(renewed=list(reported))
 
     return [(LeaseTable, "beat", generous)]
 

@@ -12,7 +12,9 @@ from gp4u_simulation.world import Process, World
 class Platform:
     """One marketplace."""
 
-    def __init__(self, world: World, *, nodes: int, gateways: int, controllers: int) -> None:
+    def __init__(
+        self, world: World, *, nodes: int, gateways: int, controllers: int, wild_ttls: bool = False
+    ) -> None:
         self.world = world
         self.referee = Referee(world)
         self.database = Database(world, self.referee)
@@ -22,6 +24,8 @@ class Platform:
         for number in range(nodes):
             self.database.nodes[f"node{number}"] = NodeRow(f"node{number}")
         self.api = Process(world)
-        self.gateways = [Gateway(world, f"gw{number}", self.database) for number in range(gateways)]
+        self.gateways = [
+            Gateway(world, f"gw{number}", self.database, wild_ttls=wild_ttls) for number in range(gateways)
+        ]
         self.controllers = [Controller(world, f"ctl{number}", self.database) for number in range(controllers)]
         self.nodes = [Node(world, node_id, self) for node_id in self.database.nodes]

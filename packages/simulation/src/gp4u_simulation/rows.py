@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from gp4u_protocol.lease import LEASE_TTL_S
 from gp4u_protocol.lease_core import LeaseId
 from gp4u_protocol.messages import DesiredRun, PlacementSpec
 from gp4u_server.billing.metering import Meter
@@ -67,6 +68,7 @@ class NodeRow:
     gateway_id: str | None = None
     state: NodeState | None = None
     version: int = 0
+    lease_ttl_s: float = LEASE_TTL_S
 
 
 @dataclass

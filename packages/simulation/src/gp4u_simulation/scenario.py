@@ -21,13 +21,18 @@ CALM_SHARE = 0.06
 CALM_FAULTS = ("pause_controller", "crash_controller", "stall_database", "pause_gateway")
 """In a calm seed only one thing goes wrong, and it is ours: no node may be taken for dead."""
 
+WILD_SHARE = 0.2
+"""Of the seeds whose gateways ask for longer and shorter TTLs by chance, beside what the links ask for."""
+
 ALL = tuple(name for name, (weight, _) in FAULTS.items() for _ in range(weight))
 
 
-def run(world: World, *, faults: Sequence[str] | None = None, calm: bool | None = None) -> None:
+def run(
+    world: World, *, faults: Sequence[str] | None = None, calm: bool | None = None, wild: bool | None = None
+) -> None:
     """Play the world's seed to its end. Raises Violation; the world's history then says what led to it.
 
-    `faults` and `calm` narrow what the seed may draw: planted bugs are looked for where they should show.
+    `faults`, `calm` and `wild` narrow what the seed may draw: planted bugs are looked for where they should show.
     """
     random = world.random
     if calm is None:
@@ -37,6 +42,7 @@ def run(world: World, *, faults: Sequence[str] | None = None, calm: bool | None 
         nodes=random.choice((2, 3, 3, 4)),
         gateways=1 if calm else random.choice((1, 1, 2, 3)),
         controllers=random.choice((1, 1, 2)),
+        wild_ttls=random.random() < WILD_SHARE if wild is None else wild,
     )
     database, referee = platform.database, platform.referee
     for number in range(random.choice((1, 1, 2))):

@@ -108,7 +108,15 @@ async def _serve_session(hub: Hub, websocket: WebSocket, proven: Proven) -> None
         )
         return
     connection = Connection(hub, websocket, proven, new_id("ses"))
-    hub.table.opened(node_id, connection.session_id, number, proven.connected.leases, hub.clock.monotonic_s())
+    connection.ttl_s = hub.table.opened(
+        node_id,
+        connection.session_id,
+        number,
+        proven.connected.leases,
+        hub.clock.monotonic_s(),
+        noted_s=proven.connected.ttl_s,
+        resumed=proven.resumed,
+    )
     hub.attach(connection)
     # Between reading the placements and this line a change may have been announced; look again.
     connection.wants_refresh()

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from gp4u_protocol.lease import replace_after_s
 from gp4u_protocol.lease_core import LeaseId
 
 from gp4u_server.catalyst.health.decisions import HeldRow
@@ -75,7 +76,7 @@ class AbsentNodes:
     that was lost. Nobody renews their leases, and no controller takes them while we live, so we say ourselves that they
     are lost, once nobody has known them for as long as it takes to be lost."""
 
-    patience_s: float
+    ttl_s: float
     _since: dict[str, tuple[int, float]] = field(default_factory=dict)
 
     def observe(self, rows: Mapping[str, HeldRow], known: Set[str], now: float) -> list[Change]:
@@ -100,7 +101,7 @@ class AbsentNodes:
                 node_id, number, NodeState.LOST, now - since, NodeState(absent[node_id].liveness), ours=True
             )
             for node_id, (number, since) in self._since.items()
-            if now - since >= self.patience_s
+            if now - since >= replace_after_s(max(self.ttl_s, absent[node_id].ttl_s))
         ]
 
 

@@ -49,6 +49,14 @@ class GatewayMetrics:
         self.held_back = Gauge(
             "gp4u_gateway_losses_held_back", "1 while a mass loss is held back", registry=self.registry
         )
+        self.longer_leases = Gauge(
+            "gp4u_gateway_longer_leases",
+            "Nodes whose link needs more than the shortest TTL",
+            registry=self.registry,
+        )
+        self.lease_ttl_max = Gauge(
+            "gp4u_gateway_lease_ttl_seconds_max", "Longest TTL granted to a node now", registry=self.registry
+        )
         self.tick_lag = Histogram(
             "gp4u_gateway_tick_lag_seconds",
             "How late the lease table's tick came",

@@ -10,7 +10,6 @@ from gp4u_server.foundation.web import Session, provided
 from gp4u_server.kit.paging import PAGE_SIZE_MAX, Page, decode_cursor, encode_cursor
 from gp4u_server.nodes.addresses import PublicAddress
 from gp4u_server.nodes.duty import shown_state
-from gp4u_server.nodes.reliability import record_of
 from gp4u_server.nodes.schemas import (
     DeviceOut,
     DrainIn,
@@ -123,7 +122,7 @@ def _whose(user: Principal) -> str | None:
 
 def node_out(view: NodeView) -> NodeOut:
     """A node as its owner sees it."""
-    record = record_of(view.losses, view.online_s, view.down_s)
+    record = view.record
     return NodeOut(
         id=view.id,
         name=view.name,
@@ -161,6 +160,10 @@ def node_out(view: NodeView) -> NodeOut:
         seen_s=round(record.seen_s, 3),
         record=record.sentence,
         losses=view.losses,
+        host_losses=view.host_losses,
+        network_losses=view.network_losses,
+        lease_ttl_s=view.lease_ttl_s,
+        lease_ttl_why=view.lease_ttl_why,
         online_s=round(view.online_s, 3),
         last_seen_at=view.last_seen_at,
         enrolled_at=view.enrolled_at,

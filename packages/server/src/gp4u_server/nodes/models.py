@@ -47,6 +47,9 @@ class NodeRow(Base):
     drain_deadline_at: Mapped[datetime | None]
     quarantined_until: Mapped[datetime | None]
     quarantines: Mapped[int] = mapped_column(server_default=text("0"))
+    lease_ttl_ms: Mapped[int] = mapped_column(server_default=text("0"))
+    """No lease in force was granted for longer (docs/design/leases.md); 0 until it first connects."""
+    lease_ttl_why: Mapped[str | None]
     in_pool: Mapped[bool] = mapped_column(server_default=text("false"))
     maintenance_until: Mapped[datetime | None]
     """Set while a maintenance window is the cause of the duty: the node is back in service by itself then."""
@@ -65,6 +68,7 @@ class NodeRow(Base):
         Index(
             "ix_nodes_gateway", "gateway_id", "id", postgresql_where=text("liveness IN ('online', 'suspect')")
         ),
+        Index("ix_nodes_lease_ttl", "lease_ttl_ms"),
         Index("ix_nodes_off_duty", "duty", "id", postgresql_where=text("duty <> 'in_service'")),
     )
 

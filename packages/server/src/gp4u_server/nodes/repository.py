@@ -6,6 +6,7 @@ from typing import Any
 
 from gp4u_protocol.messages import DeviceFacts
 from sqlalchemy import Integer, Row, and_, case, cast, distinct, func, insert, or_, select, text, update
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -94,7 +95,7 @@ async def main_models(session: AsyncSession, node_ids: Sequence[str]) -> dict[st
         select(DeviceRow.node_id, DeviceRow.model)
         .where(DeviceRow.node_id.in_(node_ids))
         .group_by(DeviceRow.node_id, DeviceRow.model)
-        .distinct(DeviceRow.node_id)
+        .ext(distinct_on(DeviceRow.node_id))
         .order_by(DeviceRow.node_id, func.count().desc(), DeviceRow.model)
     )
     return {row.node_id: row.model for row in await session.execute(counted)}
@@ -119,6 +120,34 @@ async def owned_nodes(
 async def change_node(session: AsyncSession, node_id: str, **values: Any) -> None:
     """Write columns of a node whose row the caller has locked."""
     await session.execute(update(NodeRow).where(NodeRow.id == node_id).values(**values))
+
+
+async def lease_ttl_ms(session: AsyncSession, node_id: str) -> int:
+    """How long the longest lease of this node may last."""
+    return int(await session.scalar(select(NodeRow.lease_ttl_ms).where(NodeRow.id == node_id)) or 0)
+
+
+async def note_lease_ttl(
+    session: AsyncSession, node_id: str, session_no: int, ttl_ms: int, why: str | None
+) -> bool:
+    """Write it, if that is still the node's session."""
+    written = await session.scalar(
+        update(NodeRow)
+        .where(NodeRow.id == node_id, NodeRow.session_no == session_no)
+        .values(lease_ttl_ms=ttl_ms, lease_ttl_why=why)
+        .returning(NodeRow.id)
+    )
+    return written is not None
+
+
+async def longest_lease_ttls(session: AsyncSession, longer_than_ms: int) -> dict[str, int]:
+    """Gateway → the longest of its nodes' leases, where it is longer than that."""
+    rows = await session.execute(
+        select(NodeRow.gateway_id, func.max(NodeRow.lease_ttl_ms))
+        .where(NodeRow.lease_ttl_ms > longer_than_ms, NodeRow.gateway_id.is_not(None))
+        .group_by(NodeRow.gateway_id)
+    )
+    return {str(gateway_id): int(ttl_ms) for gateway_id, ttl_ms in rows}
 
 
 async def bump_desired(session: AsyncSession, node_id: str) -> int:

@@ -90,7 +90,15 @@ class NodeOut(Strict):
     record: str = Field(
         default="", description='uptime and sample size in words, such as "99.1 %, 41 days seen"'
     )
-    losses: int
+    losses: int = Field(description="times its lease ran out, whatever the cause")
+    host_losses: int = Field(default=0, description="of these, attributed to its hardware or software")
+    network_losses: int = Field(default=0, description="of these, attributed to its network")
+    lease_ttl_s: float | None = Field(
+        default=None, description="how long its leases last: silent for longer, its jobs move"
+    )
+    lease_ttl_why: str | None = Field(
+        default=None, description="why longer than on a good link; null when they are not"
+    )
     online_s: float
     last_seen_at: datetime | None
     enrolled_at: datetime

@@ -149,6 +149,8 @@ class NodeView:
     in_pool: bool = False
     maintenance_until: datetime | None = None
     windows: tuple[MaintenanceWindow, ...] = ()
+    lease_ttl_s: float | None = None  # how long its leases last; None: it was never connected
+    lease_ttl_why: str | None = None  # None: as short as they may be
 
     host_losses: int = 0  # of `losses`, those attributed to its hardware or software
     network_losses: int = 0

@@ -3,7 +3,7 @@
 A gateway writes its row every AUTHORITY_RENEW_S. It holds authority for AUTHORITY_WINDOW_S (shortened by the drift we
 promise to survive) from the instant *before* it sent the write that succeeded. A controller takes its nodes only after
 it watched the row stand still, on the controller's own monotonic clock, for the whole window lengthened by the drift,
-plus the time after which a lease is certainly over. No wall clock decides anything.
+plus the time after which the longest of its leases is certainly over. No wall clock decides anything.
 """
 
 from collections.abc import Mapping
@@ -38,10 +38,18 @@ class AuthorityWatch:
     _last_read: float | None = None
 
     def observe(
-        self, rows: Mapping[str, datetime], read_began: float, read_ended: float
+        self,
+        rows: Mapping[str, datetime],
+        read_began: float,
+        read_ended: float,
+        ttls_s: Mapping[str, float] | None = None,
     ) -> dict[str, datetime]:
         """`rows`: gateway id → its `renewed_at` as just read. Returns the gateways that are dead, with the value
-        that must still stand when they are ended."""
+        that must still stand when they are ended.
+
+        `ttls_s`: gateway id → the longest TTL in the rows of its nodes, of the same read. A gateway notes a longer one
+        before it grants it, so what it may have granted until its authority ended stands in every later read.
+        """
         gap_s = read_ended - (self._last_read if self._last_read is not None else read_ended)
         if gap_s > WATCH_GAP_S_MAX or read_ended - read_began > WATCH_GAP_S_MAX:
             self._seen.clear()
@@ -55,11 +63,12 @@ class AuthorityWatch:
             )
             for gateway_id, renewed_at in rows.items()
         }
-        patience_s = takeover_after_s(self.ttl_s, self.window_s)
+        longest = ttls_s or {}
         return {
             gateway_id: renewed_at
             for gateway_id, (renewed_at, since) in self._seen.items()
-            if read_began - since >= patience_s
+            if read_began - since
+            >= takeover_after_s(max(self.ttl_s, longest.get(gateway_id, self.ttl_s)), self.window_s)
         }
 
     def missed(self) -> None:

@@ -32,10 +32,11 @@ class DeadGatewayLoop:
         try:
             async with self.database.transaction() as session:
                 rows = await self.health.standing_authorities(session)
+                ttls_s = await self.health.longest_ttls(session)
         except Exception:
             self.watch.missed()
             raise
-        dead = self.watch.observe(rows, began, self.clock.monotonic_s())
+        dead = self.watch.observe(rows, began, self.clock.monotonic_s(), ttls_s)
         for gateway_id, renewed_at in dead.items():
             async with self.database.transaction() as session:
                 if await self.health.take_over(session, gateway_id, renewed_at) is not None:

@@ -15,6 +15,8 @@ class HeldRow:
     session_no: int
     desired_version: int
     liveness: str
+    ttl_s: float = 0.0
+    """Of its longest lease in force."""
 
 
 class Write(StrEnum):

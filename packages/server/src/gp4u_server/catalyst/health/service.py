@@ -1,17 +1,18 @@
 """Writes changes of liveness, and only changes. Every write is guarded by the node's session number."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from gp4u_protocol.lease import freeze_after_s
 from gp4u_protocol.lease_core import LeaseId
-from gp4u_protocol.messages import NodeFacts, Progress
+from gp4u_protocol.messages import AgentLife, NodeFacts, Progress
 from sqlalchemy import func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gp4u_server.catalyst.health.authority import AUTHORITY_WINDOW_S
 from gp4u_server.catalyst.health.decisions import HeldRow, Write, writes_of, writes_of_connecting
-from gp4u_server.catalyst.health.lease_table import Change, NodeState
+from gp4u_server.catalyst.health.lease_table import Change, NodeState, TtlNote
 from gp4u_server.catalyst.health.models import GatewayAuthority
 from gp4u_server.catalyst.jobs.service import JobService, LeasedPlacement
 from gp4u_server.nodes.service import NodeService
@@ -25,6 +26,8 @@ class Connected:
     session_no: int
     desired_version: int
     placements: list[LeasedPlacement]
+    ttl_s: float
+    """No lease that was granted before lasts longer than this from its send on."""
 
     @property
     def leases(self) -> set[LeaseId]:
@@ -55,6 +58,7 @@ class HealthService:
         facts: NodeFacts,
         silent_s: float | None = None,
         cut_off: bool = False,
+        life: AgentLife | None = None,
     ) -> Connected:
         """The node proved its key to this gateway. Raises NodeNotFound, NodeWasRemoved, FactsInvalid, …
 
@@ -67,20 +71,41 @@ class HealthService:
         if unwatched_s is None:
             unwatched_s = silent_s  # its silence may not have been written: this session voids what waits
         session_no = await self.nodes.record_connected(
-            session, node_id, gateway_id=gateway_id, facts=facts, now=await _db_now(session)
+            session, node_id, gateway_id=gateway_id, facts=facts, now=await _db_now(session), life=life
         )
-        for write in writes_of_connecting(unwatched_s, self.lease_ttl_s, ours=ours):
-            await self._apply(session, node_id, write, unwatched_s or 0.0)
+        ttl_s = await self.nodes.lease_ttl_s(session, node_id, least_s=self.lease_ttl_s)
+        for write in writes_of_connecting(unwatched_s, ttl_s, ours=ours):
+            await self._apply(session, node_id, write, unwatched_s or 0.0, ttl_s)
         return Connected(
             session_no,
             await self.nodes.desired_version(session, node_id),
             await self.jobs.live_on_node(session, node_id),
+            ttl_s,
         )
 
+    async def note_ttls(self, session: AsyncSession, notes: Sequence[TtlNote]) -> list[TtlNote]:
+        """Write how long nodes' leases last, before longer ones are granted and after they can be in force no more.
+        Answers those that were written; of the others a newer session has the node. Locks nodes, in the order of ids."""
+        return [
+            note
+            for note in sorted(notes, key=lambda note: note.node_id)
+            if await self.nodes.note_lease_ttl(
+                session, note.node_id, session_no=note.session_no, ttl_s=note.ttl_s, why=note.why
+            )
+        ]
+
     async def record_change(
-        self, session: AsyncSession, change: Change, progress: dict[str, Progress] | None = None
+        self,
+        session: AsyncSession,
+        change: Change,
+        progress: dict[str, Progress] | None = None,
+        *,
+        socket_open: bool | None = None,
     ) -> bool:
-        """Write one change of the lease table. False: a newer session has the node; drop it from the table."""
+        """Write one change of the lease table. False: a newer session has the node; drop it from the table.
+
+        `socket_open`: whether the node's connection still stands, for whoever asks why it was lost.
+        """
         began = await _db_now(session)
         await self.jobs.lock_on_node(session, change.node_id)
         liveness = Liveness(change.state.value)
@@ -91,12 +116,15 @@ class HealthService:
             liveness=liveness,
             at=await _db_now(session),
             ours=change.ours,
+            silent_s=change.silent_s,
+            socket_open=socket_open,
         ):
             return False
         # Waiting for locks must not move the instant from which nothing is confirmed, and nothing is charged.
         silent_s = change.silent_s + max(0.0, (await _db_now(session) - began).total_seconds())
         for write in writes_of(change):
-            await self._apply(session, change.node_id, write, silent_s, progress)
+            ttl_s = change.ttl_s or self.lease_ttl_s
+            await self._apply(session, change.node_id, write, silent_s, ttl_s, progress)
         return True
 
     async def _apply(
@@ -105,12 +133,13 @@ class HealthService:
         node_id: str,
         write: Write,
         silent_s: float,
+        ttl_s: float,
         progress: dict[str, Progress] | None = None,
     ) -> None:
         if write is Write.LOST:
             await self.jobs.record_node_lost(session, node_id, silent_s, progress)
         elif write is Write.RESTORED:
-            await self.jobs.record_lease_restored(session, node_id, freeze_after_s(self.lease_ttl_s))
+            await self.jobs.record_lease_restored(session, node_id, freeze_after_s(ttl_s))
         else:
             ours = write is Write.INTERRUPTED_BY_US
             await self.jobs.record_lease_interrupted(session, node_id, silent_s, ours=ours)
@@ -133,11 +162,11 @@ class HealthService:
     async def held_by(self, session: AsyncSession, gateway_id: str) -> dict[str, HeldRow]:
         """Every node whose newest session is this gateway's."""
         statement = text(
-            "SELECT id, session_no, desired_version, liveness FROM nodes"
+            "SELECT id, session_no, desired_version, liveness, lease_ttl_ms FROM nodes"
             " WHERE gateway_id = :gateway AND status <> 'removed'"
         ).bindparams(gateway=gateway_id)
         return {
-            row.id: HeldRow(row.session_no, row.desired_version, row.liveness)
+            row.id: HeldRow(row.session_no, row.desired_version, row.liveness, row.lease_ttl_ms / 1000)
             for row in await session.execute(statement)
         }
 
@@ -170,6 +199,11 @@ class HealthService:
             return False
         await self.nodes.gateway_seen(session, gateway_id, now)
         return True
+
+    async def longest_ttls(self, session: AsyncSession) -> dict[str, float]:
+        """Gateway → the longest TTL of the nodes that it holds, where it is longer than the shortest. Read it in the same
+        transaction as `standing_authorities`, after it."""
+        return await self.nodes.longest_lease_ttls(session, longer_than_s=self.lease_ttl_s)
 
     async def standing_authorities(self, session: AsyncSession) -> dict[str, datetime]:
         """Gateways that have not ended → when each last renewed."""
