@@ -174,7 +174,7 @@ def test_completion_names_commands_without_importing_them() -> None:
 
 
 def test_completion_goes_on_inside_a_group() -> None:
-    done = gp4u(_GP4U_COMPLETE="bash_complete", COMP_WORDS="gp4u nodes e", COMP_CWORD="2")
+    done = gp4u(_GP4U_COMPLETE="bash_complete", COMP_WORDS="gp4u nodes en", COMP_CWORD="2")
     assert done.stdout == "plain,enrol\n"
 
 

@@ -12,6 +12,7 @@ from gp4u.async_api import AsyncApiClient
 from gp4u.following import Update, follow_async, read_timeline_async
 from gp4u.handles import JobHandle, JobOptions, credentials_for, spec_of
 from gp4u.submission import submit_async
+from gp4u.telemetry import TelemetryQuery, telemetry_params
 
 
 class AsyncJob(JobHandle):
@@ -124,3 +125,15 @@ class AsyncClient:
         """Balance and holds, in micro-units."""
         balance: dict[str, Any] = await self.api.get("/wallet")
         return balance
+
+    async def node_telemetry(self, node_id: str, **query: Unpack[TelemetryQuery]) -> dict[str, Any]:
+        """Readings of a node of yours and its GPUs (`GET /nodes/{id}/telemetry`): series with mean, low and high.
+
+        The last hour by default. Raises ApiError `node_not_found`.
+        """
+        told: dict[str, Any] = await self.api.get(f"/nodes/{node_id}/telemetry", **telemetry_params(query))
+        return told
+
+    async def node_events(self, node_id: str, limit: int = 50) -> list[dict[str, Any]]:
+        """What happened to the GPUs of a node of yours, the newest first. Raises ApiError `node_not_found`."""
+        return [event async for event in self.api.pages(f"/nodes/{node_id}/events", limit=limit)]

@@ -176,6 +176,8 @@ _STATE_STYLE = {
     "draining": "yellow",
     "maintenance": "yellow",
     "quarantined": "red",
+    "critical": "red",
+    "warning": "yellow",
 }
 
 

@@ -10,6 +10,7 @@ from gp4u.api import ApiClient
 from gp4u.following import Update, follow, read_timeline
 from gp4u.handles import JobHandle, JobOptions, credentials_for, spec_of
 from gp4u.submission import submit
+from gp4u.telemetry import TelemetryQuery, telemetry_params
 
 
 class Job(JobHandle):
@@ -114,3 +115,15 @@ class Client:
         """Balance and holds, in micro-units."""
         balance: dict[str, Any] = self.api.get("/wallet")
         return balance
+
+    def node_telemetry(self, node_id: str, **query: Unpack[TelemetryQuery]) -> dict[str, Any]:
+        """Readings of a node of yours and its GPUs (`GET /nodes/{id}/telemetry`): series with mean, low and high.
+
+        The last hour by default. Raises ApiError `node_not_found`.
+        """
+        told: dict[str, Any] = self.api.get(f"/nodes/{node_id}/telemetry", **telemetry_params(query))
+        return told
+
+    def node_events(self, node_id: str, limit: int = 50) -> list[dict[str, Any]]:
+        """What happened to the GPUs of a node of yours, the newest first. Raises ApiError `node_not_found`."""
+        return list(self.api.pages(f"/nodes/{node_id}/events", limit=limit))

@@ -1,5 +1,6 @@
 """An owner's nodes."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
@@ -18,6 +19,7 @@ from gp4u.output import (
     state,
     table,
 )
+from gp4u.telemetry import seconds_of, summaries, telemetry_params
 
 
 @click.group()
@@ -108,6 +110,82 @@ def undrain(node: str, as_json: bool) -> None:
             console.print(f"{shown['name']} is in service.")
 
 
+@nodes.command("telemetry")
+@click.argument("node")
+@click.option("--since", default="1h", show_default=True, help="How far back: 90s, 30m, 6h, 7d.")
+@click.option("--device", help="One GPU (the beginning of its UUID), or `node` for the machine itself.")
+@click.option("--metrics", help="Names, separated by commas; by default all.")
+@click.option(
+    "--resolution", type=click.Choice(["auto", "10s", "1m", "1h"]), default="auto", show_default=True
+)
+@json_option
+def telemetry(
+    node: str, since: str, device: str | None, metrics: str | None, resolution: str, as_json: bool
+) -> None:
+    """How NODE (name or id) and its GPUs feel: load, heat, power, errors, link."""
+    seconds = seconds_of(since)
+    with client() as api:
+        found = find_node(api, node)
+        told = api.get(
+            f"/nodes/{found['id']}/telemetry",
+            **telemetry_params(
+                {
+                    "since": datetime.now(UTC) - timedelta(seconds=seconds),
+                    "device": device and _device(found, device),
+                    "metrics": metrics.split(",") if metrics else None,
+                    "resolution": resolution,
+                }
+            ),
+        )
+        if as_json:
+            print_json(told)
+            return
+        simulated = " (simulated)" if found["simulated"] else ""
+        table(
+            ["DEVICE", "METRIC", "LAST", "MEAN", "LOW", "HIGH", "UNIT", "TREND"],
+            [
+                [
+                    f"{(series['device_uuid'] or 'node')[:12]}{simulated if series['device_uuid'] else ''}",
+                    *row,
+                ]
+                for series in told["series"]
+                for row in summaries(series)
+            ],
+            empty=f"{found['name']} told nothing in this time. Nodes that are offline tell nothing.",
+            right=frozenset({2, 3, 4, 5}),
+            droppable=["TREND", "LOW", "MEAN"],
+        )
+
+
+@nodes.command("events")
+@click.argument("node")
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
+@json_option
+def events(node: str, limit: int, as_json: bool) -> None:
+    """What happened to the GPUs of NODE (name or id): XIDs, memory errors, heat, link. Critical ones drain it."""
+    with client() as api:
+        found = find_node(api, node)
+        items = list(api.pages(f"/nodes/{found['id']}/events", limit=limit))
+        if as_json:
+            print_json(items)
+            return
+        table(
+            ["WHEN", "SEVERITY", "KIND", "CODE", "WHAT"],
+            [
+                [
+                    ago(item["occurred_at"]),
+                    state(item["severity"]),
+                    item["kind"],
+                    item["code"],
+                    item["sentence"],
+                ]
+                for item in items
+            ],
+            empty=f"Nothing happened to the GPUs of {found['name']}.",
+            droppable=["KIND", "CODE"],
+        )
+
+
 @nodes.command("rm")
 @click.argument("node")
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -135,6 +213,19 @@ def find_node(api: ApiClient, reference: str) -> dict[str, Any]:
         f"You have no node {reference}.{did_you_mean(reference, known)} `gp4u nodes ls` lists them.",
         NOT_FOUND,
     )
+
+
+def _device(node: dict[str, Any], reference: str) -> str:
+    if reference == "node":
+        return reference
+    known = [device["uuid"] for device in node["devices"]]
+    meant = [uuid for uuid in known if uuid.startswith(reference)]
+    if len(meant) != 1:
+        fail(
+            f"{node['name']} has {'no' if not meant else 'more than one'} GPU {reference}: it has {', '.join(known)}.",
+            NOT_FOUND,
+        )
+    return str(meant[0])
 
 
 def _devices(devices: list[dict[str, str]]) -> str:
