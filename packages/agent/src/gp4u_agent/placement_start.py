@@ -24,6 +24,8 @@ from gp4u_agent.starting import fetch_anew, take_folder, why_not_started
 
 PROOF_S = 0.25
 """A job counts as started when its command was executed and lived this long, or ended well before."""
+PROOF_RESUMED_S = 0.05
+"""The same for a job that has saved something: its command ran elsewhere, and what it waits for is the renter's time."""
 START_RETRY_S = 0.1
 START_ANSWERED_S = 60.0
 """A container engine takes seconds, on a busy machine many."""
@@ -139,7 +141,9 @@ class Starting(Running):
                     break
                 await asyncio.sleep(START_RETRY_S)  # the lease ran out meanwhile; a renewal is on its way
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._shim.gone.wait(), PROOF_S)
+                await asyncio.wait_for(
+                    self._shim.gone.wait(), PROOF_S if self.spec.restore is None else PROOF_RESUMED_S
+                )
         ended = self._how_it_ended()
         if ended is not None and ended["reason"] == "start_failed":
             raise DumpRefused(ended["detail"]) if self._restored_whole else ShimGone(ended["detail"])
