@@ -87,6 +87,8 @@ TABLE: dict[str, Mapping[str, int]] = {
     "kill_node": NO_DEMO,
     "revive_node": NO_DEMO,
     "set_link": NO_DEMO,
+    "fault_device": NO_DEMO,
+    "repair_node": NO_DEMO,
     "open_upload": AGENTS,
     "announce_packs": AGENTS,
     "sign_manifest": AGENTS,

@@ -128,6 +128,7 @@ class Town:
             "create_enrolment_token": {"region": "eu-west"},
             "list_offer": {"node_id": self.ids["node_id"], "price_per_gpu_hour_micros": 500_000},
             "change_offer": {"price_per_gpu_hour_micros": 510_000},
+            "fault_device": {"kind": "xid"},
             "set_link": {"mode": "cut", "delay_ms": 0, "loss_percent": 0},
             "join": {**signed(token), "facts": facts(tag="join").model_dump(mode="json")},
             "open_upload": self.fence,

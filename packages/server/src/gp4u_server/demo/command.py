@@ -46,7 +46,7 @@ def sign_in(url: str, who: str = "renter") -> ApiClient:
 )
 @click.pass_context
 def demo(context: click.Context, url: str | None, data: Path) -> None:
-    """Kill, cut and revive the nodes of the demo, for real."""
+    """Kill, cut and revive the nodes of the demo, for real; let their simulated GPUs fail."""
     context.obj = _address(url, Path(data))
 
 
@@ -99,6 +99,33 @@ demo.command("heal")(
         lambda api, name: api.post(f"/demo/nodes/{name}/link", {"mode": "up"}),
     )
 )
+
+
+demo.command("repair")(
+    _on_node(
+        "Make a node's GPUs as new, and put it back into service.",
+        lambda api, name: api.post(f"/demo/nodes/{name}/repair"),
+    )
+)
+
+
+@demo.command()
+@click.argument("name")
+@click.argument("kind", type=click.Choice(["xid", "ecc", "hot", "job_error"]))
+@click.option("--device", type=click.IntRange(0, 15), default=0, show_default=True, help="Which GPU.")
+@click.option("--xid", "code", type=click.IntRange(1, 1000), help="Another XID than the usual one.")
+@json_option
+@click.pass_obj
+@translated
+def fault(url: str, name: str, kind: str, device: int, code: int | None, as_json: bool) -> None:
+    """Let a simulated GPU of node NAME fail: its jobs move before it dies. `gp4u demo repair` mends it.
+
+    xid: it falls off the bus (XID 79). ecc: a memory error that cannot be corrected. hot: its hardware slows it down, and
+    after a minute its jobs move. job_error: XID 31, which is the job's own fault, so nothing happens to the node.
+    """
+    with sign_in(url) as api:
+        body = {"kind": kind, "device": device, "code": code}
+        _show([api.post(f"/demo/nodes/{name}/fault", body)], as_json=as_json)
 
 
 @demo.command()

@@ -25,6 +25,12 @@ class BadLink(DomainError):
     code = "bad_link_mode"
 
 
+class BadFault(DomainError):
+    """A kind of fault that does not exist."""
+
+    code = "bad_fault"
+
+
 @dataclass(frozen=True)
 class FleetControl:
     """Asks the fleet behind `socket`."""
@@ -32,7 +38,7 @@ class FleetControl:
     socket: Path
 
     async def ask(self, do: str, **arguments: Any) -> Any:
-        """The fleet's answer. Raises NotFound, BadLink or FleetSilent."""
+        """The fleet's answer. Raises NotFound, BadLink, BadFault or FleetSilent."""
         try:
             async with asyncio.timeout(PATIENCE_S):
                 reader, writer = await asyncio.open_unix_connection(str(self.socket), limit=LINE_BYTES_MAX)
@@ -45,5 +51,7 @@ class FleetControl:
             raise FleetSilent("The demo fleet does not answer; it may be starting. Try again.") from error
         if "result" in answer:
             return answer["result"]
-        refusal = {"not_found": NotFound, "bad_link_mode": BadLink}.get(answer["code"], FleetSilent)
+        refusal = {"not_found": NotFound, "bad_link_mode": BadLink, "bad_fault": BadFault}.get(
+            answer["code"], FleetSilent
+        )
         raise refusal(answer["detail"])

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends
 
 from gp4u_server.accounts.web import CurrentUser
 from gp4u_server.demo.control import FleetControl
-from gp4u_server.demo.schemas import DemoLinkIn, DemoNodeOut
+from gp4u_server.demo.schemas import DemoFaultIn, DemoLinkIn, DemoNodeOut
 from gp4u_server.foundation.web import provided
 from gp4u_server.kit.errors import NotFound
 from gp4u_server.settings import Settings
@@ -49,6 +49,18 @@ async def revive_node(user: CurrentUser, control: Control, name: str) -> DemoNod
 async def set_link(user: CurrentUser, control: Control, name: str, body: DemoLinkIn) -> DemoNodeOut:
     """Cut, slow, or heal the node's link: all its traffic goes through a fault proxy."""
     return _out(await control.ask("link", name=name, **body.model_dump()))
+
+
+@router.post("/nodes/{name}/fault")
+async def fault_device(user: CurrentUser, control: Control, name: str, body: DemoFaultIn) -> DemoNodeOut:
+    """Let a simulated GPU show signs of failing. The node is drained before it dies: its jobs checkpoint and move."""
+    return _out(await control.ask("fault", name=name, **body.model_dump()))
+
+
+@router.post("/nodes/{name}/repair")
+async def repair_node(user: CurrentUser, control: Control, name: str) -> DemoNodeOut:
+    """Make the node's GPUs as new, and put it back into service."""
+    return _out(await control.ask("repair", name=name))
 
 
 def _out(node: dict[str, Any]) -> DemoNodeOut:

@@ -25,6 +25,7 @@ from gp4u_server.accounts.service import Accounts
 from gp4u_server.accounts.tokens import TokenSigner
 from gp4u_server.demo.agents import DemoAgent, JoinFailed, agent_environment
 from gp4u_server.demo.fault_proxy import FaultProxy, Mode
+from gp4u_server.demo.faults import KINDS, add_fault, clear_faults
 from gp4u_server.demo.roster import (
     ACCOUNTS,
     PASSWORD,
@@ -137,6 +138,7 @@ class Fleet:
             "list": self._list,
             "look": self._look,
             "welcome": self._welcome,
+            "undrain": self._undrain,
         }
         call = calls[what]
         for attempt in range(TRIES_MAX):
@@ -184,6 +186,11 @@ class Fleet:
             if api.get(f"/nodes/{node_id}")["duty"] == "quarantined":
                 api.post(f"/nodes/{node_id}/undrain")
 
+    def _undrain(self, email: str, node_id: str) -> None:
+        """Back into service, as an owner does after the repair."""
+        with self._client(email) as api:
+            api.post(f"/nodes/{node_id}/undrain")
+
     def _fill_wallet(self, email: str) -> None:
         try:
             with self._client(email) as api:
@@ -225,6 +232,18 @@ class Fleet:
         elif do == "revive":
             agent.revive()
             await self._ask(agent.node.owner, "welcome", agent.node_id)
+        elif do == "fault":
+            if request["kind"] not in KINDS:
+                return {"code": "bad_fault", "detail": f"A fault is one of: {', '.join(KINDS)}."}
+            if not 0 <= int(request["device"]) < agent.node.gpus:
+                return {"code": "not_found", "detail": f"{agent.node.name} has {agent.node.gpus} GPUs."}
+            code = request.get("code")
+            add_fault(
+                agent.state, request["kind"], device=int(request["device"]), code=int(code) if code else None
+            )
+        elif do == "repair":
+            clear_faults(agent.state)
+            await self._ask(agent.node.owner, "undrain", agent.node_id)
         elif do == "link":
             if request["mode"] not in list(Mode):
                 return {"code": "bad_link_mode", "detail": f"A link is one of: {', '.join(Mode)}."}

@@ -27,6 +27,15 @@ class DemoLinkIn(Strict):
     loss_percent: float = Field(default=0, ge=0, le=100)
 
 
+class DemoFaultIn(Strict):
+    kind: str = Field(
+        description="xid (the GPU falls off the bus), ecc (a memory error), hot, job_error (an error of the job's own)",
+        max_length=20,
+    )
+    device: int = Field(default=0, ge=0, le=15, description="which GPU of the node")
+    code: int | None = Field(default=None, ge=1, le=1000, description="another XID than the usual one")
+
+
 class PlatformOut(Strict):
     """GET /platform: what every page needs to know once."""
 

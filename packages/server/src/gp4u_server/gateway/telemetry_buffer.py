@@ -38,7 +38,7 @@ SAMPLE_AGE_MAX = timedelta(hours=1)
 """Older ones are dropped: partitions stand two hours back (`partitions.BEHIND`)."""
 BASELINE_AGE = timedelta(minutes=15)
 UNSEEN_MAX = 64
-XID_AGAIN_S = 60.0
+XID_AGAIN_S = 10.0
 """A driver may repeat an XID a thousand times a second; each device's is written once in this time."""
 FORGET_S = 3_600.0
 
