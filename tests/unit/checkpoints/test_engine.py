@@ -92,6 +92,31 @@ async def test_only_what_changed_is_stored_again(tmp_path: Path) -> None:
     assert await node.engine.snapshot("interval") is None
 
 
+async def test_text_with_an_insertion_stores_what_was_inserted_and_comes_back(tmp_path: Path) -> None:
+    platform = Platform()
+    node = Node(platform, tmp_path / "a")
+    node.folder.mkdir()
+    chance = random.Random(4)
+    lines = [f"step {n} loss {chance.random():.6f} rate {chance.random():.6f}\n" for n in range(250_000)]
+    (node.folder / "metrics.jsonl").write_text("".join(lines))
+    first = await node.engine.snapshot("interval")
+    assert first is not None
+    lines.insert(1000, "a line that moves everything behind it\n")
+    (node.folder / "metrics.jsonl").write_text("".join(lines))
+    second = await node.engine.snapshot("interval")
+    assert second is not None
+    assert second.stored_bytes < first.stored_bytes / 10, "a grid would store all but the beginning"
+    other = Node(platform, tmp_path / "b")
+    await other.engine.restore()
+    assert (other.folder / "metrics.jsonl").read_text() == "".join(lines)
+    # Once cut by content, always: or the next version would share nothing with it.
+    (other.folder / "metrics.jsonl").write_bytes(random.Random(5).randbytes(1 << 20))
+    await other.engine.snapshot("interval")
+    third = Node(platform, tmp_path / "c")
+    await third.engine.restore()
+    assert tree(third.folder) == tree(other.folder)
+
+
 async def test_two_files_with_the_same_content_are_stored_once(tmp_path: Path) -> None:
     node = Node(Platform(), tmp_path)
     node.folder.mkdir()

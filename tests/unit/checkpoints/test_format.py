@@ -1,8 +1,18 @@
 """The format: everything that is written comes back, everything else is refused."""
 
+import random
+import struct
 from datetime import UTC, datetime
+from unittest.mock import patch
 
 import pytest
+from gp4u_protocol.checkpoint.compressing import (
+    FLAG_PLANES,
+    FLAG_ZSTD,
+    Compressor,
+    Decompressor,
+    DoesNotExpand,
+)
 from gp4u_protocol.checkpoint.errors import Damaged, Unrepresentable
 from gp4u_protocol.checkpoint.limits import KIB
 from gp4u_protocol.checkpoint.manifest import (
@@ -52,9 +62,10 @@ def manifests(draw: st.DrawFn) -> Manifest:
         if kind is EntryKind.FILE:
             blocks = draw(st.lists(st.integers(-1, len(chunks) - 1), max_size=5))
             size = len(blocks) * BLOCK
+            by_content = HOLE not in blocks and draw(st.booleans())
             entries.append(
                 Entry(path=path, kind=kind, mode=mode, mtime_ns=mtime_ns, size=size,
-                      block=BLOCK if size else 0, chunks=blocks)
+                      block=BLOCK if size and not by_content else 0, chunks=blocks)
             )  # fmt: skip
         elif kind is EntryKind.SYMLINK:
             entries.append(Entry(path=path, kind=kind, mode=0o777, mtime_ns=mtime_ns, target="x"))
@@ -90,6 +101,68 @@ def test_chunks_come_back_as_they_were(blocks: list[bytes]) -> None:
     opener = Opener(KEYS)
     for block, place in zip(blocks, places, strict=True):
         assert opener.open(place, content[place.offset : place.offset + place.stored_bytes]) == block
+
+
+def _numbers(kind: str, count: int, offset: int) -> bytes:
+    """Weights as a network has them, `offset` bytes away from where numbers are aligned."""
+    chance = random.Random(offset)
+    if kind == "bf16":
+        packed = b"".join(struct.pack("<f", chance.gauss(0, 0.02))[2:] for _ in range(count))
+    else:
+        packed = struct.pack(f"<{count}{kind}", *(chance.gauss(0, 0.02) for _ in range(count)))
+    return bytes(offset) + packed[: len(packed) - offset]
+
+
+@pytest.mark.parametrize(("kind", "gain"), [("f", 1.15), ("bf16", 1.35), ("e", 1.12)])
+@pytest.mark.parametrize("offset", [0, 1, 3])
+def test_numbers_are_compressed_by_planes_wherever_they_begin(kind: str, gain: float, offset: int) -> None:
+    plain = _numbers(kind, 70_000, offset)
+    packed, flags = Compressor().shrink(plain)
+    assert flags == FLAG_PLANES
+    assert len(plain) / len(packed) > gain
+    assert bytes(Decompressor().expand(packed, flags, len(plain))) == plain
+
+
+def test_text_is_compressed_as_a_whole_and_noise_not_at_all() -> None:
+    text = b"step 17 loss 0.25 accuracy 0.9\n" * 4000
+    assert Compressor().shrink(text)[1] == FLAG_ZSTD
+    noise = random.Random(1).randbytes(200_000)
+    packed, flags = Compressor().shrink(noise)
+    assert flags == 0
+    assert packed is noise
+
+
+@given(st.binary(max_size=200), st.integers(0, 7), st.integers(0, 400))
+@settings(max_examples=300, deadline=None)
+def test_what_no_compressor_made_is_refused_or_expands_to_the_length_that_was_named(
+    packed: bytes, flags: int, plain_bytes: int
+) -> None:
+    try:
+        plain = Decompressor().expand(packed, flags, plain_bytes)
+    except DoesNotExpand:
+        return
+    assert flags == 0 or len(plain) <= plain_bytes
+
+
+def test_planes_that_were_cut_short_or_made_longer_are_refused() -> None:
+    plain = _numbers("f", 70_000, 0)
+    packed, flags = Compressor().shrink(plain)
+    for broken in (bytes(packed)[:-1], bytes(packed) + b"x", bytes(packed)[:16], b""):
+        with pytest.raises(DoesNotExpand):
+            Decompressor().expand(broken, flags, len(plain))
+    with pytest.raises(DoesNotExpand):
+        Decompressor().expand(packed, flags, len(plain) + 4)
+
+
+def test_a_manifest_of_the_version_before_is_read() -> None:
+    manifest = _manifest(_file(), chunks=(CHUNK,))
+    with patch("gp4u_protocol.checkpoint.manifest.VERSION", 1):
+        old = seal_manifest(manifest, KEYS)
+    assert open_manifest(old.content, KEYS, epoch=1, seq=1, blake3_hex=old.blake3_hex) == manifest
+    with patch("gp4u_protocol.checkpoint.manifest.VERSION", 3):
+        newer = seal_manifest(manifest, KEYS)
+    with pytest.raises(Damaged):
+        open_manifest(newer.content, KEYS, epoch=1, seq=1, blake3_hex=newer.blake3_hex)
 
 
 def test_the_same_content_has_another_id_and_other_bytes_under_another_job() -> None:
@@ -143,6 +216,11 @@ def _file(path: str = "f", size: int = BLOCK, chunks: list[int] | None = None) -
     )
 
 
+def _cut(size: int, chunks: list[int]) -> Entry:
+    """A file that was cut by its content."""
+    return Entry(path="f", kind=EntryKind.FILE, mode=0o644, size=size, block=0, chunks=chunks)
+
+
 CHUNK = ChunkPlace(bytes(32), bytes(16), 0, 1000, BLOCK, 0)
 FOLDER = Entry(path="d", kind=EntryKind.DIRECTORY, mode=0o755)
 LINK = Entry(path="l", kind=EntryKind.SYMLINK, mode=0o777, target="d")
@@ -160,10 +238,13 @@ LINK = Entry(path="l", kind=EntryKind.SYMLINK, mode=0o777, target="d")
         (_manifest(_file(chunks=[1]), chunks=(CHUNK,)), "not in the chunk table"),
         (_manifest(_file(chunks=[-2]), chunks=(CHUNK,)), "not in the chunk table"),
         (_manifest(_file(size=0, chunks=[HOLE])), "empty file"),
+        (_manifest(_cut(size=BLOCK + 1, chunks=[0]), chunks=(CHUNK,)), "add up"),
+        (_manifest(_cut(size=BLOCK, chunks=[1]), chunks=(CHUNK,)), "not in the chunk table"),
+        (_manifest(_cut(size=BLOCK, chunks=[0, HOLE]), chunks=(CHUNK,)), "not in the chunk table"),
         (_manifest(chunks=(ChunkPlace(bytes(32), bytes(16), 999_999, 1000, BLOCK, 0),)), "outside its pack"),
         (_manifest(chunks=(ChunkPlace(bytes(32), b"?" * 16, 0, 1000, BLOCK, 0),)), "outside its pack"),
         (_manifest(chunks=(ChunkPlace(bytes(32), bytes(16), 0, 16, BLOCK, 0),)), "impossible length"),
-        (_manifest(chunks=(ChunkPlace(bytes(32), bytes(16), 0, 1000, BLOCK, 2),)), "unknown flags"),
+        (_manifest(chunks=(ChunkPlace(bytes(32), bytes(16), 0, 1000, BLOCK, 4),)), "unknown flags"),
         (_manifest(Entry(path="l", kind=EntryKind.SYMLINK, mode=0o777, target="../x")), "link that leaves"),
         (_manifest(Entry(path="l", kind=EntryKind.SYMLINK, mode=0o777)), "without a target"),
         (_manifest(Entry(path="d", kind=EntryKind.DIRECTORY, mode=0o755, size=1)), "not a file"),

@@ -1,10 +1,12 @@
 """H18: any change in stored bytes is detected before a job sees them; the next older checkpoint is used and reported."""
 
 import random
+from array import array
 from pathlib import Path
 
 import pytest
 from gp4u_agent.checkpoint.engine import NothingRestorable
+from gp4u_protocol.checkpoint.compressing import FLAG_PLANES, FLAG_ZSTD
 from gp4u_protocol.checkpoint.errors import Damaged
 from gp4u_protocol.checkpoint.manifest import open_manifest
 from gp4u_protocol.checkpoint.reading import plan_reads
@@ -14,7 +16,7 @@ from tests.unit.checkpoints.platform import Platform, Row
 from tests.unit.checkpoints.scene import DATA_KEY, Node, tree
 
 KEYS = JobKeys.derive("job_1", DATA_KEY)
-MUTATIONS = 6000
+MUTATIONS = 4000
 
 
 async def _saved(tmp_path: Path, name: str = "a") -> tuple[Platform, Node]:
@@ -25,6 +27,12 @@ async def _saved(tmp_path: Path, name: str = "a") -> tuple[Platform, Node]:
     for step in (1, 2):
         (node.folder / "weights").write_bytes(chance.randbytes(600_000))
         (node.folder / "notes").write_text(f"step {step} " * 9000)
+        (node.folder / "log").write_text(
+            "".join(f"{n} {chance.random()}\n" for n in range(30_000))
+        )  # cut by content
+        (node.folder / "layer").write_bytes(
+            array("f", (chance.gauss(0, 0.02) for _ in range(40_000))).tobytes()
+        )  # planes
         (node.folder / "same length").write_bytes(chance.randbytes(1000))
         assert await node.engine.snapshot("interval", step) is not None
     return platform, node
@@ -50,6 +58,13 @@ async def test_h18_thousands_of_mutations_are_all_detected(tmp_path: Path) -> No
     platform, _ = await _saved(tmp_path)
     row = platform.rows[-1]
     truth = _read_all(platform, row)
+    manifest = open_manifest(
+        platform.objects[row.manifest_key], KEYS, epoch=row.epoch, seq=row.seq, blake3_hex=row.blake3
+    )
+    assert {chunk.flags for chunk in manifest.chunks} == {0, FLAG_ZSTD, FLAG_PLANES}, (
+        "every way to store a block"
+    )
+    assert {entry.block == 0 for entry in manifest.entries} == {True, False}, "both ways to cut a file"
     names = [row.manifest_key, *(f"jobs/job_1/packs/{pack}" for pack in row.packs)]
     whole = dict(platform.objects)
     chance = random.Random(18)

@@ -96,7 +96,7 @@ def differences(before: Manifest, after: Manifest) -> list[Difference]:
         else:
             blocks_before, blocks_after = _blocks(was, before), _blocks(now, after)
             if blocks_before != blocks_after or was.size != now.size:
-                changed = _changed_bytes(was, now, blocks_before, blocks_after)
+                changed = _changed_bytes((was, before), (now, after))
                 found.append(Difference(path, Change.CHANGED, was.size, now.size, changed))
             elif (was.mode, was.target) != (now.mode, now.target):
                 found.append(Difference(path, Change.ATTRIBUTES, was.size, now.size, 0))
@@ -109,11 +109,21 @@ def _blocks(entry: Entry, manifest: Manifest) -> list[bytes | None]:
     return [None if number == HOLE else manifest.chunks[number].chunk_id for number in entry.chunks]
 
 
-def _changed_bytes(was: Entry, now: Entry, before: list[bytes | None], after: list[bytes | None]) -> int:
-    if was.block != now.block and was.block and now.block:
-        return now.size  # cut on another grid: nothing can be compared
+def _changed_bytes(was: tuple[Entry, Manifest], now: tuple[Entry, Manifest]) -> int:
+    """Bytes of the blocks that the older file does not have: on a grid at the same place, cut by content anywhere."""
+    old, entry, chunks = was[0], now[0], now[1].chunks
+    if old.block != entry.block and old.chunks:
+        return entry.size  # cut differently: nothing can be compared
+    before, after = _blocks(*was), _blocks(*now)
+    if entry.block == 0:
+        known = set(before)
+        return sum(
+            chunks[number].plain_bytes
+            for number, block in zip(entry.chunks, after, strict=True)
+            if block not in known
+        )
     return sum(
-        now.block_length(number)
+        entry.block_length(number)
         for number, block in enumerate(after)
         if number >= len(before) or before[number] != block
     )

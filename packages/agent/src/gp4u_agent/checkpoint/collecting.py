@@ -15,6 +15,7 @@ from gp4u_protocol.checkpoint.manifest import HOLE, Entry, EntryKind, Manifest
 from gp4u_protocol.checkpoint.packing import Pack, PackBuffers
 from gp4u_protocol.checkpoint.sealing import ChunkPlace, JobKeys, Sealer
 
+from gp4u_agent.checkpoint.cutting import FILE_BYTES_MIN, Cutter, is_cut_by_content
 from gp4u_agent.checkpoint.walking import Found, Listing, Signature, list_folder, open_file
 from gp4u_agent.checkpoint.writers import Writers, look
 
@@ -52,11 +53,12 @@ class Known:
 
 @dataclass(frozen=True)
 class File:
-    """One file of the coming manifest: its blocks as content, not yet numbered. None is a block of zeros."""
+    """One file of the coming manifest: its blocks as content, not yet numbered. None is a block of zeros (on a grid only)."""
 
     mode: int
     mtime_ns: int
     size: int
+    by_content: bool
     blocks: list[bytes | None]
 
 
@@ -75,13 +77,25 @@ class Collected:
 
 @dataclass
 class _Reading:
-    """One open file whose blocks are being read."""
+    """One open file whose blocks are being read, by segment."""
 
     found: Found
     descriptor: int
     before: Signature
-    blocks: list[bytes | None]
+    by_content: bool = False
+    segments: dict[int, list[bytes | None]] = field(default_factory=dict)
     torn: bool = False
+
+    def blocks(self) -> list[bytes | None]:
+        """All blocks in their order; segments that were not read are holes."""
+        size = self.before.size
+        if self.by_content:
+            return [block for start in sorted(self.segments) for block in self.segments[start]]
+        block = block_bytes(size)
+        blocks: list[bytes | None] = [None] * -(-size // block)
+        for start, read in self.segments.items():
+            blocks[start // block : start // block + len(read)] = read
+        return blocks
 
 
 class Collector:
@@ -167,7 +181,7 @@ class Collector:
         assert self._known.manifest is not None
         chunks = self._known.manifest.chunks
         blocks = [None if number == HOLE else chunks[number].chunk_id for number in entry.chunks]
-        return File(mode, entry.mtime_ns, entry.size, blocks)
+        return File(mode, entry.mtime_ns, entry.size, bool(entry.chunks) and entry.block == 0, blocks)
 
     # --- one group of files ------------------------------------------------------------------------------
 
@@ -183,18 +197,15 @@ class Collector:
             deferred, finished = self._finished(readings)
             work: list[Future[None]] = []
             for reading in finished:
-                reading.blocks = [None] * -(-reading.before.size // block_bytes(reading.before.size))
-                work += [
-                    pool.submit(self._read_segment, reading, start)
-                    for start in _segments_with_data(reading.descriptor, reading.before.size)
-                ]
+                reading.by_content = self._is_cut_by_content(reading)
+                work += [pool.submit(self._read_segment, reading, start) for start in _segments(reading)]
             _wait_for(work, self._stop)
             for reading in finished:
                 if not reading.torn and _is_same(reading.before, os.fstat(reading.descriptor)):
                     found = reading.found
                     before = reading.before
                     collected.files[found.path] = File(
-                        found.mode, before.mtime_ns, before.size, reading.blocks
+                        found.mode, before.mtime_ns, before.size, reading.by_content, reading.blocks()
                     )
                     collected.signatures[found.path] = before
                 else:
@@ -212,7 +223,14 @@ class Collector:
         except OSError as error:
             collected.left_out[found.path] = error.strerror or str(error)
             return
-        readings.append(_Reading(found, descriptor, Signature.of(os.fstat(descriptor)), []))
+        readings.append(_Reading(found, descriptor, Signature.of(os.fstat(descriptor))))
+
+    def _is_cut_by_content(self, reading: _Reading) -> bool:
+        """As the previous version was, or the two would share no block; unless that one was too small to matter."""
+        previous = self._known.by_path.get(reading.found.path)
+        if previous is not None and previous.size >= FILE_BYTES_MIN:
+            return previous.block == 0
+        return is_cut_by_content(reading.descriptor, reading.before.size)
 
     def _finished(self, readings: list[_Reading]) -> tuple[list[Found], list[_Reading]]:
         newest = max((reading.before.newest_ns for reading in readings), default=0)
@@ -249,22 +267,27 @@ class Collector:
             return
         with self._lock:
             self._read_bytes += got
-        block = block_bytes(size)
-        for offset in range(0, got, block):
-            plain = view[offset : min(offset + block, got)]
-            if plain == _ZEROS[: len(plain)]:
-                continue
-            chunk_id = self._keys.chunk_id(plain)
-            reading.blocks[(start + offset) // block] = chunk_id
-            with self._lock:
-                if chunk_id in self._claimed:
-                    continue
-                self._claimed.add(chunk_id)
-            place = mine.pack.add(mine.sealer, chunk_id, plain)
-            with self._lock:
-                self._places[chunk_id] = place
-            if mine.pack.is_full:
-                mine.flush(self._upload)
+        cuts = mine.cutter.by_content(view) if reading.by_content else mine.cutter.on_grid(view, size)
+        blocks: list[bytes | None] = []
+        for begin, end in cuts:
+            plain = view[begin:end]
+            is_hole = not reading.by_content and plain == _ZEROS[: len(plain)]
+            blocks.append(None if is_hole else self._store(mine, plain))
+        reading.segments[start] = blocks
+
+    def _store(self, mine: "_Filling", plain: memoryview) -> bytes:
+        """Put a block into this thread's pack, unless the store has it or will; its id."""
+        chunk_id = self._keys.chunk_id(plain)
+        with self._lock:
+            if chunk_id in self._claimed:
+                return chunk_id
+            self._claimed.add(chunk_id)
+        place = mine.pack.add(mine.sealer, chunk_id, plain)
+        with self._lock:
+            self._places[chunk_id] = place
+        if mine.pack.is_full:
+            mine.flush(self._upload)
+        return chunk_id
 
     def _mine(self) -> "_Filling":
         filling: _Filling | None = getattr(self._local, "filling", None)
@@ -283,6 +306,7 @@ class _Filling:
         self._buffers = buffers
         self.buffer = bytearray(SEGMENT_BYTES)
         self.sealer = Sealer(keys)
+        self.cutter = Cutter()
         self.pack = Pack.start(keys, buffers.take())
 
     def flush(self, upload: Upload) -> None:
@@ -312,8 +336,15 @@ def _is_same(before: Signature, status: os.stat_result) -> bool:
     return status.st_nlink == 0 and (after.size, after.mtime_ns) == (before.size, before.mtime_ns)
 
 
+def _segments(reading: _Reading) -> Iterable[int]:
+    """Offsets of the segments to read: all, or on a grid those that are not one single hole."""
+    size = reading.before.size
+    return (
+        range(0, size, SEGMENT_BYTES) if reading.by_content else _segments_with_data(reading.descriptor, size)
+    )
+
+
 def _segments_with_data(descriptor: int, size: int) -> Iterable[int]:
-    """Offsets of the segments that are not one single hole."""
     position = 0
     while position < size:
         try:

@@ -428,7 +428,7 @@ def _assemble(collected: Collected) -> tuple[tuple[Entry, ...], tuple[ChunkPlace
         )
     for path, file in collected.files.items():
         chunks = [HOLE if block is None else numbers.setdefault(block, len(numbers)) for block in file.blocks]
-        block = block_bytes(file.size) if file.size else 0
+        block = block_bytes(file.size) if file.size and not file.by_content else 0
         entries.append(
             Entry(path=path, kind=EntryKind.FILE, mode=file.mode, mtime_ns=file.mtime_ns, size=file.size,
                   block=block, chunks=chunks)

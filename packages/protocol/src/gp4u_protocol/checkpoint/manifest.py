@@ -6,10 +6,11 @@ Reading trusts nothing: `open_manifest` either answers a manifest whose every ru
 import json
 import secrets
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from itertools import accumulate
 from typing import Any
 
 import zstandard
@@ -17,6 +18,7 @@ from blake3 import blake3
 from cryptography.exceptions import InvalidTag
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from gp4u_protocol.checkpoint.compressing import FLAGS_KNOWN
 from gp4u_protocol.checkpoint.errors import Damaged, Unrepresentable
 from gp4u_protocol.checkpoint.limits import (
     CHUNK_BYTES_MAX,
@@ -27,10 +29,12 @@ from gp4u_protocol.checkpoint.limits import (
     PACKS_MAX,
     PATH_BYTES_MAX,
 )
-from gp4u_protocol.checkpoint.sealing import FLAGS_KNOWN, PACK_ID_BYTES, TAG_BYTES, ChunkPlace, JobKeys
+from gp4u_protocol.checkpoint.sealing import PACK_ID_BYTES, TAG_BYTES, ChunkPlace, JobKeys
 
 MAGIC = b"GP4UCM01"
-VERSION = 1
+VERSION = 2
+"""1 had neither files cut by their content nor blocks compressed by planes; it is read as well."""
+_VERSIONS_READ = (1, 2)
 SALT_BYTES = 16
 HOLE = -1
 """Stands in a file's list of chunks for a block of zeros, which is not stored."""
@@ -52,7 +56,10 @@ class Trigger(StrEnum):
 
 
 class Entry(BaseModel):
-    """One file, directory or symbolic link, by its path relative to the checkpoint folder."""
+    """One file, directory or symbolic link, by its path relative to the checkpoint folder.
+
+    `block`: length of a file's blocks on a grid; 0: cut by its content, and the chunk table has each block's length.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -66,8 +73,15 @@ class Entry(BaseModel):
     target: str | None = None
 
     def block_length(self, number: int) -> int:
-        """Plain bytes of the `number`-th block; only the last may be short."""
+        """Plain bytes of the `number`-th block of a grid; only the last may be short."""
         return min(self.block, self.size - number * self.block)
+
+    def offsets(self, chunks: Sequence[ChunkPlace]) -> Iterator[int]:
+        """Where each of its blocks begins in the file; `chunks` is the manifest's table."""
+        if self.block:
+            yield from range(0, self.size, self.block)
+        elif self.chunks:
+            yield from accumulate((chunks[number].plain_bytes for number in self.chunks[:-1]), initial=0)
 
 
 @dataclass(frozen=True)
@@ -186,7 +200,7 @@ def _decode(body: bytes) -> Manifest:
     (header_bytes,) = struct.unpack_from("<I", body)
     raw: Any = json.loads(body[4 : 4 + header_bytes])
     header = _Header.model_validate(raw)
-    if header.version != VERSION:
+    if header.version not in _VERSIONS_READ:
         raise ValueError("unknown version")
     pack_ids = [bytes.fromhex(pack_id) for pack_id, _ in header.packs]
     if len(set(pack_ids)) != len(pack_ids):
@@ -263,7 +277,9 @@ def _fault_of_entry(entry: Entry, chunks: tuple[ChunkPlace, ...]) -> str | None:
         return "a target on a file"
     if entry.size == 0:
         return "blocks on an empty file" if entry.chunks else None
-    if entry.block == 0 or len(entry.chunks) != -(-entry.size // entry.block):
+    if entry.block == 0:
+        return _fault_of_cuts(entry, chunks)
+    if len(entry.chunks) != -(-entry.size // entry.block):
         return "blocks that do not add up to the file"
     last = len(entry.chunks) - 1
     for number, chunk in enumerate(entry.chunks):
@@ -274,6 +290,14 @@ def _fault_of_entry(entry: Entry, chunks: tuple[ChunkPlace, ...]) -> str | None:
         length = entry.block if number != last else entry.block_length(number)
         if chunks[chunk].plain_bytes != length:
             return "a block of the wrong length"
+    return None
+
+
+def _fault_of_cuts(entry: Entry, chunks: tuple[ChunkPlace, ...]) -> str | None:
+    if not all(0 <= number < len(chunks) for number in entry.chunks):
+        return "a block that is not in the chunk table"
+    if sum(chunks[number].plain_bytes for number in entry.chunks) != entry.size:
+        return "blocks that do not add up to the file"
     return None
 
 

@@ -54,9 +54,9 @@ def plan_reads(manifest: Manifest) -> list[RangeRead]:
     """The fewest ranged reads that bring every chunk a file needs, each chunk once, packs in order."""
     targets: dict[int, list[Target]] = defaultdict(list)
     for number, entry in enumerate(manifest.entries):
-        for block, chunk in enumerate(entry.chunks):
+        for offset, chunk in zip(entry.offsets(manifest.chunks), entry.chunks, strict=True):
             if chunk != HOLE:
-                targets[chunk].append(Target(number, block * entry.block))
+                targets[chunk].append(Target(number, offset))
     needed = sorted(targets, key=lambda n: (manifest.chunks[n].pack_id, manifest.chunks[n].offset))
     reads: list[RangeRead] = []
     group: list[tuple[ChunkPlace, tuple[Target, ...]]] = []

@@ -1,33 +1,27 @@
-"""Keys and sealed chunks: BLAKE3 keyed ids, zstd where it pays, AES-256-GCM bound to its place.
+"""Keys and sealed chunks: BLAKE3 keyed ids, compression where it pays, AES-256-GCM bound to its place.
 
-Threads may share a JobKeys; a Sealer and an Opener belong to one thread each (their zstd contexts are not shared).
+Threads may share a JobKeys; a Sealer and an Opener belong to one thread each (their compression contexts are not shared).
 """
 
 import secrets
 import struct
 from dataclasses import dataclass
 
-import zstandard
 from blake3 import blake3
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from gp4u_protocol.checkpoint.compressing import FLAGS_KNOWN, Compressor, Decompressor, DoesNotExpand
 from gp4u_protocol.checkpoint.errors import Damaged
-from gp4u_protocol.checkpoint.limits import CHUNK_BYTES_MAX, DATA_KEY_BYTES, KIB
+from gp4u_protocol.checkpoint.limits import CHUNK_BYTES_MAX, DATA_KEY_BYTES
 
 PACK_ID_BYTES = 16
 CHUNK_ID_BYTES = 32
 TAG_BYTES = 16
-FLAG_ZSTD = 1
-FLAGS_KNOWN = FLAG_ZSTD
 
 _CONTEXT_ID = "gp4u 2026 checkpoint v1 chunk id"
 _CONTEXT_PACK = "gp4u 2026 checkpoint v1 pack"
 _CONTEXT_MANIFEST = "gp4u 2026 checkpoint v1 manifest"
-_SAMPLE_BYTES = 16 * KIB
-_SAMPLE_PAYS_BELOW = 0.90
-_CHUNK_PAYS_BELOW = 0.95
-_ZSTD_LEVEL = 1
 
 Buffer = bytes | bytearray | memoryview
 
@@ -97,7 +91,7 @@ class Sealer:
 
     def __init__(self, keys: JobKeys) -> None:
         self._keys = keys
-        self._zstd = zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=False)
+        self._compressor = Compressor()
 
     def seal_into(
         self, cipher: AESGCM, pack_id: bytes, offset: int, chunk_id: bytes, plain: Buffer, room: memoryview
@@ -107,23 +101,11 @@ class Sealer:
         `room` has at least `len(plain) + TAG_BYTES` bytes. Answers the block's place.
         """
         plain_bytes = len(plain)
-        body, flags = self._shrink(plain)
+        body, flags = self._compressor.shrink(plain)
         associated = _associated_data(self._keys.job_id, pack_id, chunk_id, plain_bytes, flags)
         stored_bytes = len(body) + TAG_BYTES
         cipher.encrypt_into(_nonce(offset), body, associated, room[:stored_bytes])
         return ChunkPlace(chunk_id, pack_id, offset, stored_bytes, plain_bytes, flags)
-
-    def _shrink(self, plain: Buffer) -> tuple[Buffer, int]:
-        # Trained float32 weights shrink by 8 % at best; a 16 KiB sample from the middle tells within 20 µs.
-        if len(plain) > 4 * _SAMPLE_BYTES:
-            middle = (len(plain) - _SAMPLE_BYTES) // 2
-            sample = memoryview(plain)[middle : middle + _SAMPLE_BYTES]
-            if len(self._zstd.compress(sample)) > _SAMPLE_PAYS_BELOW * _SAMPLE_BYTES:
-                return plain, 0
-        packed = self._zstd.compress(plain)
-        if len(packed) < _CHUNK_PAYS_BELOW * len(plain):
-            return packed, FLAG_ZSTD
-        return plain, 0
 
 
 class Opener:
@@ -131,7 +113,7 @@ class Opener:
 
     def __init__(self, keys: JobKeys) -> None:
         self._keys = keys
-        self._zstd = zstandard.ZstdDecompressor()
+        self._decompressor = Decompressor()
         self._ciphers: dict[bytes, AESGCM] = {}
         self._room = memoryview(bytearray(CHUNK_BYTES_MAX))
 
@@ -158,11 +140,8 @@ class Opener:
                 raise InvalidTag
             plain = self._room[: max(0, len(stored) - TAG_BYTES)]
             cipher.decrypt_into(_nonce(place.offset), stored, associated, plain)
-            if place.flags & FLAG_ZSTD:
-                plain = self._zstd.decompress(
-                    plain, max_output_size=place.plain_bytes, read_across_frames=False
-                )
-        except (InvalidTag, zstandard.ZstdError) as error:
+            plain = self._decompressor.expand(plain, place.flags, place.plain_bytes)
+        except (InvalidTag, DoesNotExpand) as error:
             raise Damaged(where, "does not open: changed, or not this job's chunk") from error
         if len(plain) != place.plain_bytes or self._keys.chunk_id(plain) != place.chunk_id:
             raise Damaged(where, "content differs from its id")
