@@ -77,15 +77,16 @@ class Checkpointing:
                 await self._snapshot("interval", None)
                 due_at = loop.time() + self.every_s
 
-    async def final(self) -> None:
-        """The last one: after the job ended, or before it is ended."""
+    async def final(self) -> bool:
+        """The last one: after the job ended, or before it is ended. Answers whether everything is saved."""
         try:
             async with asyncio.timeout(FINAL_TIMEOUT_S):
                 for request in self._control.pending():
                     await self._answer(request)
-                await self._snapshot("final", None)
+                return await self._snapshot("final", None) is None
         except TimeoutError:
             log.warning("%s: the final checkpoint took too long", self._spec.placement_id)
+            return False
 
     def close(self) -> None:
         """Let the engine go."""

@@ -17,6 +17,7 @@ import logging
 from gp4u_protocol.messages import (
     ActualState,
     LogAck,
+    Notice,
     PlacementStatus,
     ProcessUsage,
 )
@@ -91,6 +92,15 @@ class Placement(Starting):
     def log_acknowledged(self, ack: LogAck) -> None:
         """The gateway has output up to there."""
         self._shipper.acknowledge(ack)
+
+    def notified(self, notice: Notice | None) -> None:
+        """It has to leave this node, or not any more: the job is told while it runs."""
+        self._notices.hear(notice)
+        if self.phase not in (Phase.RUNNING, Phase.STOPPING):
+            return
+        if self._notices.show(notice) and notice is not None and notice.signal and self._shim is not None:
+            with contextlib.suppress(ShimGone):
+                self._shim.tell("signal", name=notice.signal)
 
     def start(self) -> None:
         """Begin: the lease is held and nothing was started yet."""

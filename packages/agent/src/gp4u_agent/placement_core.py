@@ -18,6 +18,7 @@ from gp4u_agent.checkpointing import Checkpointing
 from gp4u_agent.job_process import end_shim
 from gp4u_agent.log_shipping import LogShipper
 from gp4u_agent.node_context import NodeContext
+from gp4u_agent.notices import NoticeBoard
 from gp4u_agent.placement_dir import PlacementDir
 from gp4u_agent.reconcile import Phase
 from gp4u_agent.reports import ReportJournal
@@ -59,6 +60,7 @@ class PlacementCore:
         self._life: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
         self._durations = Durations()
+        self._notices = NoticeBoard(self.folder.control)
         self._restored_whole = self._moved_whole = False
 
     @property

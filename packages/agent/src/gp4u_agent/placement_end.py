@@ -62,21 +62,25 @@ class Ending(Saving):
             await asyncio.wait_for(self._granted.wait(), UNGRANTED_END_S)
         # A job that is saved whole and ended badly keeps its last dump as what it can go on from.
         keeps_dump = self.spec.transparent and (self._moved_whole or (ended["code"] != 0 and not self._stop_wanted))
+        saved = False
         if self._granted.is_set() and not keeps_dump:
             try:
                 self._make_checkpointing()
             except Exception as error:
                 log.warning("%s: no final checkpoint: %s", self.spec.placement_id, error)
-            await self._last_checkpoint()
+            saved = await self._last_checkpoint()
         await self._shipper.finish(LAST_OUTPUT_S)
         document = self.folder.read(self.folder.placement) or {}
         fields = {
             "exit_code": ended["code"],
             "signal": ended["signal"],
             "detail": ended["detail"],
+            "saved": saved,
             "durations_ms": {} if document.get("proven") else self._durations.ms,
         }
-        if self._stop_wanted:
+        # What had finished before it was asked to stop is done. (An exit 0 after SIGTERM may mean no more than good manners.)
+        finished = ended["code"] == 0 and not ended.get("terminated", True)
+        if self._stop_wanted and not finished:
             self._report(ActualState.STOPPED, reason=self.spec.stop_reason or ended["reason"], **fields)
             self._set_ended(ActualState.STOPPED)
         else:

@@ -87,11 +87,13 @@ class Saving(PlacementCore):
         assert self._checkpointing is not None
         await self._checkpointing.run()
 
-    async def _last_checkpoint(self) -> None:
-        """Whatever the job left in its folder, or a full disk: its end must follow, or it would be billed for ever."""
+    async def _last_checkpoint(self) -> bool:
+        """Whatever the job left in its folder, or a full disk: its end must follow, or it would be billed for ever. Answers
+        whether everything is saved."""
         if self._checkpointing is None:
-            return
+            return False
         try:
-            await self._checkpointing.final()
+            return await self._checkpointing.final()
         except Exception as error:
             log.warning("%s: no final checkpoint: %s", self.spec.placement_id, error)
+            return False

@@ -71,6 +71,25 @@ def checkpoint(step: int | None = None, wait: bool = True, timeout_s: float = 60
     return answer
 
 
+def notice() -> dict[str, Any] | None:
+    """Why and by when the job has to leave this node; None while it may stay, and outside GP4U. Costs one small file.
+
+    {"reason": "maintenance", "sentence": "...", "deadline": 1767225600.0, "deadline_at": "2026-01-01T00:00:00+00:00",
+    "seconds_left": 58.2}. `deadline` is in seconds of this machine's clock, as time.time(). Save what matters with
+    checkpoint(): the job is then stopped at once and goes on elsewhere. Do not exit by yourself: exit 0 means done.
+    """
+    folder = os.environ.get("GP4U_CONTROL_DIR")
+    if not folder:
+        return None
+    try:
+        with open(os.path.join(folder, "notice.json")) as file:
+            said: dict[str, Any] = json.load(file)
+    except (OSError, ValueError):
+        return None
+    said["seconds_left"] = said["deadline"] - time.time()
+    return said
+
+
 def _rename_into_place(path: str, document: dict[str, Any]) -> None:
     temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{os.getpid()}")
     with open(temporary, "w") as file:

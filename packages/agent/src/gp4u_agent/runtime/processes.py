@@ -70,6 +70,16 @@ def _look_below(root: int, but_not: frozenset[int]) -> list[Stat]:
     return below
 
 
+def handles(pid: int, number: signal.Signals) -> bool:
+    """Whether a process has a handler of its own for the signal. False for one that is gone."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as status:
+            caught = next((line for line in status if line.startswith("SigCgt:")), "SigCgt: 0")
+    except OSError:
+        return False
+    return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
+
+
 def send(pids: list[int], number: signal.Signals) -> None:
     """The signal to each; those already gone are none of our concern."""
     for pid in pids:

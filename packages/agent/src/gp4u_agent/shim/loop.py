@@ -6,6 +6,7 @@ The agent speaks JSON lines over the unix socket in the placement's folder, one 
     {"op": "renew", "deadline": 125.4}     the lease is proven further; thaws a frozen job
     {"op": "terminate"}                    SIGTERM to the job: please finish
     {"op": "dump", "number": 1, "into": p} write the whole job into this folder (see `dumps`)
+    {"op": "signal", "name": "SIGUSR1"}    to each process of the job that handles it (one that does not would die of it)
     {"op": "kill", "reason": "..."}        end it
     {"op": "status"}                       tell
 
@@ -38,6 +39,7 @@ from gp4u_protocol.lease_core import (
 )
 
 from gp4u_agent.placement_dir import PlacementDir
+from gp4u_agent.runtime import processes
 from gp4u_agent.runtime.bundle.adapter import Bundle
 from gp4u_agent.runtime.containers.adapter import Containers
 from gp4u_agent.runtime.port import Dumping, Exit, Runtime, StartRefused, Usage, Workload
@@ -98,6 +100,7 @@ class Shim:
         self._freezing = False
         self._frozen = False
         self._kill_reason: str | None = None
+        self._terminated = False
         self._exit: dict[str, Any] | None = None
         self._born_at = now()
         self._started_at: float | None = None
@@ -268,6 +271,7 @@ class Shim:
     def _end(self, how: dict[str, Any]) -> None:
         self._exit = {
             **how,
+            "terminated": self._terminated,
             "log_end": self._log.end,
             "dropped_bytes": self._log.dropped_bytes,
             "applied": self._runtime.applied(),
@@ -329,7 +333,11 @@ class Shim:
         elif operation == "dump" and self._lease is not None and not self._freezing and not self._frozen:
             self._dumps.begin(int(order["number"]), Path(order["into"]))
         elif operation == "terminate":
+            self._terminated = True
             self._runtime.terminate()
+        elif operation == "signal":
+            number = signal.Signals[order["name"]]
+            processes.send([pid for pid in self._runtime.pids() if processes.handles(pid, number)], number)
         elif operation == "kill":
             if self._lease is None and self._exit is None:
                 self._end({"code": None, "signal": None, "reason": order["reason"], "detail": None})
