@@ -1,10 +1,11 @@
 """The checkpoint engine of one placement: `restore` before the job starts, `snapshot` while and after it runs."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -140,18 +141,20 @@ class CheckpointEngine:
 
         Raises NothingRestorable when checkpoints exist and all are damaged.
         """
-        async with self._turn:
+        async with self._turn, self._ahead() as ahead:
             points = await self._points()
             wanted = self._placement.restore
             if wanted is not None and not any(point["id"] == wanted.checkpoint_id for point in points):
                 raise NothingRestorable(f"{wanted.checkpoint_id} is not among the job's checkpoints")
             damaged: list[str] = []
             for point in points:
-                restorer = self._restorer(point["id"])
+                restorer, opened = self._restorer(point["id"]), None
+                if ahead is not None and wanted is not None and point["id"] == wanted.checkpoint_id:
+                    restorer, opened = ahead
                 whole: dict[str, Any] | None = point.get("transparent")
                 target = self._folder if whole is None or self._dump_folder is None else self._dump_folder
                 try:
-                    manifest = await restorer.manifest()
+                    manifest = await (opened or restorer.manifest())
                     await self._run(self._make_parents)
                     await restorer.restore(manifest, target)
                 except Damaged as damage:
@@ -173,6 +176,23 @@ class CheckpointEngine:
             await self._run(lambda: self._folder.mkdir(exist_ok=True))
             self._known = Known()
             return RestoreResult(None)
+
+    @contextlib.asynccontextmanager
+    async def _ahead(self) -> AsyncIterator[tuple[Restorer, asyncio.Future[Manifest]] | None]:
+        """The manifest of the checkpoint that the platform named is fetched while it is asked for all of them."""
+        wanted = self._placement.restore
+        if wanted is None:
+            yield None
+            return
+        restorer = self._restorer(wanted.checkpoint_id)
+        opening = asyncio.ensure_future(restorer.manifest())
+        try:
+            yield restorer, opening
+        finally:
+            opening.cancel()
+            await asyncio.wait({opening})
+            if not opening.cancelled():
+                opening.exception()  # whoever wanted it has had it
 
     async def snapshot(
         self,
