@@ -321,7 +321,7 @@ async def test_removing_a_node_withdraws_its_offer(world):
     await world.check_invariants()
 
 
-async def test_a_loss_lowers_the_reliability_that_search_shows(world):
+async def test_a_loss_lowers_what_search_shows_once_it_is_attributed(world):
     offer = await world.offer(await world.person())
     for liveness in (Liveness.LOST, Liveness.ONLINE):
         async with world.database.transaction() as session:
@@ -329,9 +329,17 @@ async def test_a_loss_lowers_the_reliability_that_search_shows(world):
                 session, offer.node_id, session_no=1, liveness=liveness, at=world.clock.now()
             )
     async with world.database.transaction() as session:
+        unexplained = await world.market.offer(session, offer.id)
+        assert unexplained.reliability == offer.reliability
+        await world.nodes.attribute(
+            session, offer.node_id, host_losses=1, away_ms=60_000, incident_id=None, reason="test"
+        )
+    async with world.database.transaction() as session:
         after = await world.market.offer(session, offer.id)
     assert after.reliability < offer.reliability
+    assert after.reliability_low < after.reliability < after.reliability_high
     assert after.hazard_per_hour > offer.hazard_per_hour
+    assert after.record.endswith("seen")
 
 
 async def test_time_online_raises_it_when_the_offer_is_refreshed(world):

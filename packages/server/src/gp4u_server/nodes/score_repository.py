@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, insert, or_, select, text
+from sqlalchemy import and_, insert, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -13,6 +13,8 @@ from gp4u_server.nodes.reliability import Tally
 from gp4u_server.nodes.score_models import NodeScoreRow, ReliabilityTallyRow, ScoreChangeRow
 
 EVERYBODY = ""
+_ALL_DONE = ""
+"""No model has this name: the row says when everybody was summed up last."""
 # A node's model is the one that it has most cards of; on a tie the first by name.
 _SUMS = """
     SELECT d.model AS gpu_model, n.owner_id, coalesce(sum(s.host_losses), 0)::bigint AS host_losses,
@@ -63,16 +65,14 @@ async def add(
 ) -> None:
     """Add to what was attributed to the node; the caller has locked its row."""
     row = NodeScoreRow
+    await session.execute(pg_insert(row).values(node_id=node_id).on_conflict_do_nothing())
     await session.execute(
-        pg_insert(row)
-        .values(node_id=node_id, host_losses=host_losses, network_losses=network_losses, away_ms=away_ms)
-        .on_conflict_do_update(
-            index_elements=[row.node_id],
-            set_={
-                "host_losses": row.host_losses + host_losses,
-                "network_losses": row.network_losses + network_losses,
-                "away_ms": row.away_ms + away_ms,
-            },
+        update(row)
+        .where(row.node_id == node_id)
+        .values(
+            host_losses=row.host_losses + host_losses,
+            network_losses=row.network_losses + network_losses,
+            away_ms=row.away_ms + away_ms,
         )
     )
 
@@ -152,8 +152,8 @@ async def tally_owner(session: AsyncSession, owner_id: str, now: datetime) -> No
     )
 
 
-async def tally_all(session: AsyncSession, now: datetime) -> int:
-    """Sum all nodes up again; answers how many rows there are. What is no longer there goes."""
+async def tally_all(session: AsyncSession, now: datetime) -> None:
+    """Sum all nodes up again, and note that it was done. What is no longer there goes."""
     await _take_turn(session)
     await session.execute(text(f"{_INTO} {_SUMS} GROUP BY 1, 2 {_OR_REPLACE}"), {"now": now})
     await session.execute(
@@ -166,13 +166,17 @@ async def tally_all(session: AsyncSession, now: datetime) -> int:
         ),
         {"now": now},
     )
-    return int(await session.scalar(text("SELECT count(*) FROM reliability_tallies")) or 0)
+    await session.execute(
+        text(f"{_INTO} VALUES (:mark, '', 0, 0, 0, :now) {_OR_REPLACE}"), {"mark": _ALL_DONE, "now": now}
+    )
 
 
 async def last_tally_at(session: AsyncSession) -> datetime | None:
     """When everybody was summed up last."""
     found: datetime | None = await session.scalar(
-        text("SELECT max(computed_at) FROM reliability_tallies WHERE owner_id = ''")
+        select(ReliabilityTallyRow.computed_at).where(
+            ReliabilityTallyRow.gpu_model == _ALL_DONE, ReliabilityTallyRow.owner_id == EVERYBODY
+        )
     )
     return found
 
