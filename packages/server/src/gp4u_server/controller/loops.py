@@ -26,9 +26,11 @@ from gp4u_server.catalyst.standby.service import StandbyService
 from gp4u_server.catalyst.telemetry.control import PartitionLoop, rollup_loops
 from gp4u_server.catalyst.telemetry.retention import Retention
 from gp4u_server.controller.runner import ControlLoop
+from gp4u_server.controller.turns import InTurn
 from gp4u_server.foundation.platform import Platform
 from gp4u_server.foundation.relay import OutboxPruning, OutboxRelay
 from gp4u_server.foundation.streams import Streams
+from gp4u_server.foundation.turns import Turns
 from gp4u_server.kit.clock import Clock
 from gp4u_server.kit.db import Database
 from gp4u_server.market.control import OfferRefreshLoop
@@ -40,9 +42,10 @@ def control_loops(platform: Platform) -> list[ControlLoop]:
     """Every loop, each on the services that bootstrap provided."""
     database, jobs = platform.get(Database), platform.get(JobService)
     clock: Clock = platform.provided[Clock]
+    turns = Turns(database, clock)
     return [
-        OutboxRelay(database, platform.get(Streams)),
-        OutboxPruning(database),
+        InTurn(OutboxRelay(database, platform.get(Streams)), turns),
+        InTurn(OutboxPruning(database), turns),
         PlacingLoop(database, jobs, platform.get(Router)),
         AskedStopsLoop(database, jobs),
         MovesLoop(database, jobs, platform.get(NodeService), clock, notice_s=platform.settings.notice_s),
@@ -59,10 +62,10 @@ def control_loops(platform: Platform) -> list[ControlLoop]:
         *rollup_loops(database, clock),
         DutyLoop(database, platform.get(NodeService)),
         IncidentLoop(database, platform.get(IncidentService), platform.get(NodeService)),
-        TallyLoop(database, platform.get(NodeService)),
+        InTurn(TallyLoop(database, platform.get(NodeService)), turns),
         MeteringLoop(database, platform.get(BillingService), jobs, platform.get(HealthService)),
         TopUpLoop(platform.get(TopUpService)),
-        OfferRefreshLoop(database, platform.get(MarketService), clock),
+        InTurn(OfferRefreshLoop(database, platform.get(MarketService), clock), turns),
         CollectionLoop(database, platform.get(CheckpointCollection)),
         DeletionLoop(database, platform.get(CheckpointCollection)),
         FolderLoop(database, platform.get(CheckpointCollection)),
