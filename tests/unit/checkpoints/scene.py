@@ -43,6 +43,7 @@ class Node:
     spec: PlacementSpec | None = None
     data_key: bytes = DATA_KEY
     pids: Callable[[], Iterable[int]] = lambda: ()
+    verify: bool = False
     engine: CheckpointEngine = field(init=False)
 
     def __post_init__(self) -> None:
@@ -57,7 +58,9 @@ class Node:
         """A fresh engine on the same disk, as after a restart of the agent."""
         self.engine = CheckpointEngine(
             self.http,
-            self.spec or placement(self.job_id, self.epoch),
+            (self.spec or placement(self.job_id, self.epoch)).model_copy(
+                update={"checkpoint_verify": self.verify}
+            ),
             self.data_key,
             self.folder,
             self.root / "cache",

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from gp4u_agent.checkpoint.engine import NothingRestorable
 from gp4u_agent.checkpoint.http import HttpFailure
+from gp4u_agent.checkpoint.walking import Signature
 from gp4u_agent.http import StaleEpoch
 from gp4u_protocol.checkpoint.manifest import Trigger
 from gp4u_protocol.messages import RestorePoint
@@ -89,6 +90,25 @@ async def test_only_what_changed_is_stored_again(tmp_path: Path) -> None:
     assert second is not None
     assert second.stored_bytes < 300_000, "one block of 256 KiB"
     assert second.read_bytes == 32 << 20, "the untouched file is not even read"
+    assert await node.engine.snapshot("interval") is None
+
+
+@pytest.mark.parametrize("verify", [False, True])
+async def test_a_change_that_leaves_no_trace_is_found_by_those_who_verify(
+    tmp_path: Path, verify: bool
+) -> None:
+    platform = Platform()
+    node = Node(platform, tmp_path / "a", verify=verify)
+    node.folder.mkdir()
+    weights = node.folder / "weights"
+    weights.write_bytes(bytes(range(256)) * 4000)
+    assert await node.engine.snapshot("interval") is not None
+    # As a clock that stands still, or a device that changes bytes below the file system: all that is looked at is the same.
+    known = node.engine._known
+    assert known is not None
+    weights.write_bytes(bytes(range(1, 256)) * 4000 + bytes(4000))
+    known.signatures["weights"] = Signature.of(weights.stat())  # type: ignore[index]
+    assert (await node.engine.snapshot("interval") is not None) is verify
     assert await node.engine.snapshot("interval") is None
 
 

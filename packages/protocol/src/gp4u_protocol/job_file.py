@@ -14,7 +14,14 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from gp4u_protocol.job_spec import BookingKind, JobSpec, NoticeSignal, OnNodeLoss, Protection
+from gp4u_protocol.job_spec import (
+    BookingKind,
+    CheckpointSource,
+    JobSpec,
+    NoticeSignal,
+    OnNodeLoss,
+    Protection,
+)
 
 FIELDS: dict[str, set[str]] = {
     "": {
@@ -32,7 +39,7 @@ FIELDS: dict[str, set[str]] = {
         "max_duration",
     },
     "resources": {"gpus", "vram_gb", "gpu_model", "cpus", "memory_gb", "disk_gb", "region", "network"},
-    "checkpoint": {"path", "every", "keep"},
+    "checkpoint": {"path", "every", "keep", "source", "verify"},
     "checkpoint.keep": {"last", "hourly"},
     "budget": {"per_hour", "total"},
     "failover": {"on_node_loss", "max_moves", "per_hour", "same_region_only", "deadline", "notice_signal"},
@@ -209,6 +216,12 @@ class _Reader:
                 spec["auto"] = True
             else:
                 spec["every_s"] = self._duration("checkpoint.every", section["every"])
+        if "verify" in section:
+            spec["verify"] = section["verify"]
+        if "source" in section:
+            spec["source"] = self._choice(
+                "checkpoint.source", section["source"], [source.value for source in CheckpointSource]
+            )
         if "keep" in section:
             keep = section["keep"]
             if isinstance(keep, dict):

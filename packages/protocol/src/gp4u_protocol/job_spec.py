@@ -51,7 +51,9 @@ class BookingKind(StrEnum):
     """On what terms a job has its GPUs."""
 
     ON_DEMAND = "on_demand"  # until it ends, at the offer's price
-    INTERRUPTIBLE = "interruptible"  # cheaper, until an on-demand job needs them: then it has notice and moves
+    INTERRUPTIBLE = (
+        "interruptible"  # cheaper, until an on-demand job needs them: then it has notice and moves
+    )
 
 
 class NoticeSignal(StrEnum):
@@ -62,6 +64,14 @@ class NoticeSignal(StrEnum):
     SIGHUP = "SIGHUP"
     SIGINT = "SIGINT"
     SIGTERM = "SIGTERM"
+
+
+class CheckpointSource(StrEnum):
+    """What a checkpoint is of."""
+
+    APPLICATION = "application"  # the files of the job's checkpoint folder
+    TRANSPARENT = "transparent"  # the whole job, memory and all, on nodes whose probe proved it
+    AUTO = "auto"  # the whole job where its node can, else the folder
 
 
 class Resources(Strict):
@@ -98,6 +108,15 @@ class CheckpointRule(Strict):
     auto: bool = Field(
         default=False,
         description="follow the node's hazard and what a checkpoint costs; every_s counts until a cost is known",
+    )
+    source: CheckpointSource = Field(
+        default=CheckpointSource.APPLICATION,
+        description="application: the folder; transparent: the whole job, only on nodes that can; "
+        "auto: the whole job where its node can, else the folder",
+    )
+    verify: bool = Field(
+        default=False,
+        description="read every file at every checkpoint, also those that by inode, size and times have not changed",
     )
     keep: KeepRule | None = Field(default=None, description="which ones are kept; null: as the platform does")
 
@@ -178,7 +197,22 @@ class JobSpec(Strict):
             raise ValueError("protection hot stands by for a move: it needs failover.on_node_loss move")
         return self
 
+    @model_validator(mode="after")
+    def _whole_is_possible(self) -> "JobSpec":
+        if self.checkpoint.source is CheckpointSource.TRANSPARENT:
+            if self.image is not None:
+                raise ValueError(
+                    "checkpoint.source transparent: a job with an image cannot be saved whole; use auto"
+                )
+            if self.resources.network:
+                raise ValueError(
+                    "checkpoint.source transparent: a job with a network cannot be saved whole; use auto"
+                )
+        return self
+
     @property
     def runtime(self) -> str:
         """What a node must offer to run it. Nothing weaker is taken in its place."""
+        if self.checkpoint.source is CheckpointSource.TRANSPARENT:
+            return "bundle"
         return "sandbox" if self.image is None else "containers"

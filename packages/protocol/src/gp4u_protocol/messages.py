@@ -217,6 +217,7 @@ class PlacementSpec(Message):
     network: bool = False
     checkpoint_path: str
     checkpoint_every_s: int
+    checkpoint_verify: bool = Field(default=False, description="read unchanged files, too")
     checkpoint_hazard_per_hour: float | None = Field(
         default=None, description="of the node, when the interval is to follow it and the measured cost"
     )

@@ -183,7 +183,9 @@ def placement_spec(job: Job, placement: Placement, now: datetime) -> PlacementSp
         network=spec.resources.network,
         checkpoint_path=spec.checkpoint.path,
         checkpoint_every_s=max(1, round(interval.get("every_s", spec.checkpoint.every_s))),
+        checkpoint_verify=spec.checkpoint.verify,
         checkpoint_hazard_per_hour=interval.get("hazard_per_hour"),
+        transparent=placement.transparent,
         upload_id=spec.upload_id,
         restore=restore,
         stop_grace_s=grace_s(
