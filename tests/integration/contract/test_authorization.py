@@ -77,8 +77,17 @@ TABLE: dict[str, Mapping[str, int]] = {
     "remove_node": OF_OWNER,
     "drain_node": OF_OWNER | {"admin": 2},
     "undrain_node": OF_OWNER | {"admin": 2},
+    "plan_maintenance": OF_OWNER | {"admin": 2},
+    "cancel_maintenance": OF_OWNER | {"admin": 2},
+    "join_pool": OF_OWNER | {"admin": 2},
+    "leave_pool": OF_OWNER | {"admin": 2},
     "read_node_telemetry": OF_OWNER | {"admin": 2},
     "list_node_events": OF_OWNER | {"admin": 2},
+    "read_score": OPEN,
+    "list_score_changes": OF_OWNER | {"admin": 2},
+    "list_incidents": OF_OWNER | {"admin": 2},
+    "rule_on_incident": ADMINS,
+    "undo_ruling": ADMINS,
     "list_my_offers": OWNERS,
     "list_offer": OF_OWNER,
     "change_offer": OF_OWNER,
@@ -97,10 +106,12 @@ TABLE: dict[str, Mapping[str, int]] = {
     "download_restore_point": AGENTS,
     "report_damage": AGENTS,
     "read_upload": AGENTS,
+    "download_for_standby": AGENTS,
 }
 # The state of things forbids it to the entitled here; that they are let through is what counts.
 LET_THROUGH = {
     ("list_offer", "owner"): 409,  # its node has an offer
+    ("plan_maintenance", "owner"): 422,  # the admin has planned it just before
     ("remove_node", "owner"): 409,  # a job runs on it
     ("commit_checkpoint", "agent"): 409,  # the example's manifest was never stored
     ("announce_packs", "agent"): 2,

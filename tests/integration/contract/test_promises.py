@@ -4,6 +4,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy import text
+
 from tests.integration.contract.town import Operation, Town, operations
 from tests.integration.market_world import facts, signed
 
@@ -13,10 +15,15 @@ ONCE_BY_OTHER_MEANS = {
     "create_api_key": "its answer is a secret, which must not be stored; a key too many is seen and revoked",
     "create_enrolment_token": "its answer is a secret; a token too many ends by itself in 10 minutes",
     "create_upload": "addressed by content: the same bytes are the same upload",
+    "plan_maintenance": "a repetition overlaps the first: 422",
     "join": "the token is good once: 401",
     "open_upload": "an open upload that is left over is recorded and swept; a commit needs its own",
     "commit_checkpoint": "an upload is committed once and then answers the same",
 }
+
+
+NOT_BY_EPOCH = {"join", "read_upload", "download_for_standby"}
+"""One comes before any placement; the others are bound to what the node has, and no epoch is named."""
 
 
 def agents() -> list[Operation]:
@@ -25,7 +32,7 @@ def agents() -> list[Operation]:
 
 async def test_h3_every_agent_operation_of_the_document_refuses_an_old_epoch(town: Town) -> None:
     """From the OpenAPI document, so a new route is asked too. Nothing at all changes in the database."""
-    fenced = [operation for operation in agents() if operation.id not in {"join", "read_upload"}]
+    fenced = [operation for operation in agents() if operation.id not in NOT_BY_EPOCH]
     assert len(fenced) >= 7
     await town.fail_over()
     before = await town.rows()
@@ -40,11 +47,23 @@ async def test_h3_every_agent_operation_of_the_document_refuses_an_old_epoch(tow
     assert await town.rows() == before
 
 
+async def test_h3_a_standby_that_is_over_is_given_no_address_any_more(town: Town) -> None:
+    """It has no epoch, for it runs nothing: it is bound to the standby, which ends when its job is placed."""
+    download = operations()["download_for_standby"]
+    assert (await town.call(download, "agent")).status_code == 200
+    async with town.database.transaction() as session:
+        over = text("UPDATE standbys SET state = 'ended', reason = 'passed_over', ended_at = now()")
+        await session.execute(over)
+    before = await town.rows()
+    assert (await town.call(download, "agent")).status_code == 404
+    assert await town.rows() == before
+
+
 async def test_h3_an_epoch_of_the_future_is_refused_too(town: Town) -> None:
     town.placement = {**town.placement, "epoch": town.placement["epoch"] + 1}
     before = await town.rows()
     for operation in agents():
-        if operation.id not in {"join", "read_upload"}:
+        if operation.id not in NOT_BY_EPOCH:
             answer = await town.call(operation, "agent")
             assert answer.status_code in (404, 409), (operation.id, answer.text)
     assert await town.rows() == before

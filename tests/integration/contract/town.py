@@ -6,6 +6,7 @@ in tables, and an operation that has no row fails them. So a new route cannot co
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx2
@@ -15,8 +16,10 @@ from gp4u_server.accounts.roles import grant_role
 from gp4u_server.accounts.types import Role
 from gp4u_server.api.app import create_app
 from gp4u_server.catalyst.jobs.service import JobService
+from gp4u_server.catalyst.standby import repository as standbys
 from gp4u_server.foundation.platform import Platform
 from gp4u_server.kit.db import Database
+from gp4u_server.kit.ids import new_id
 from gp4u_server.nodes.tokens import AgentTokens
 from sqlalchemy import text
 
@@ -123,6 +126,11 @@ class Town:
             "create_booking": {"offer_id": self.ids["offer_id"], "job": self.job_body()},
             "submit_job": self.job_body(),
             "drain_node": {"reason": "A new fan.", "within_s": 600},
+            "plan_maintenance": {
+                "starts_at": (datetime.now(UTC) + timedelta(days=200)).isoformat(),
+                "duration_s": 3600,
+            },
+            "rule_on_incident": {"cause": "platform", "reason": "A switch of ours failed."},
             "top_up": {"amount_micros": 5_000_000},
             "create_upload": {"size_bytes": 10, "blake3": "a" * 64},
             "create_enrolment_token": {"region": "eu-west"},
@@ -230,6 +238,9 @@ async def build_town(market: Marketplace, client: httpx2.AsyncClient) -> Town:
             Report(seq=1, placement_id=placed["id"], epoch=placed["epoch"], state=ActualState.RUNNING),
         )
     town.people["agent"] = bearer(platform.get(AgentTokens).mint(placed["node_id"]))
+    window = {"starts_at": (datetime.now(UTC) + timedelta(days=300)).isoformat(), "duration_s": 3600}
+    planned = await market.ok("POST", f"/nodes/{offer['node_id']}/maintenance", market.owner, json=window)
+    town.ids["window_id"] = planned["id"]
     booking = (await market.ok("GET", "/bookings", market.renter))["items"][0]
     town.ids["booking_id"] = booking["id"]
     key = await market.ok("POST", "/api-keys", market.renter, json={"name": CANARY, "scopes": ["read"]})
@@ -241,10 +252,44 @@ async def build_town(market: Marketplace, client: httpx2.AsyncClient) -> Town:
     upload = await market.ok("POST", "/uploads", market.renter, json={"size_bytes": 4, "blake3": "b" * 64})
     town.ids["upload_id"] = upload["id"]
     await _checkpoint(town)
+    await _incident(town)
     ended = await market.submit(name=CANARY, command="true", resources={"gpus": 16, "vram_gb_min": 1024})
     await market.ok("POST", f"/jobs/{ended['id']}/stop", market.renter)
     town.ended_job_id = ended["id"]
+    async with market.database.transaction() as session:
+        standby = await standbys.insert(
+            session,
+            id=new_id("sby"),
+            job_id=ended["id"],
+            number=1,
+            booking_id="bkg_none",
+            offer_id=offer["id"],
+            node_id=placed["node_id"],
+            node_name=placed["node_name"],
+            region="eu-west",
+            gpu_model=placed["gpu_model"],
+            gpus=1,
+            rate_per_hour_micros=1,
+            state="preparing",
+        )
+        town.ids["standby_id"] = standby.id
     return town
+
+
+async def _incident(town: Town) -> None:
+    """A job of the renter's failed on the node, and an admin's ruling on that was taken back."""
+    platform, placed = town.market.platform, await town.market.submit(name=CANARY, command="false")
+    run = placed["placement"]
+    jobs = platform.get(JobService)
+    named = {"placement_id": run["id"], "epoch": run["epoch"]}
+    async with town.database.transaction() as session:
+        await jobs.record_claim(session, run["node_id"], run["id"], run["epoch"])
+        ended = Report(seq=1, **named, state=ActualState.EXITED, exit_code=1)
+        await jobs.record_report(session, run["node_id"], ended)
+        found = await session.scalar(
+            text("SELECT id FROM incidents WHERE placement_id = :id"), {"id": run["id"]}
+        )
+    town.ids["incident_id"] = str(found)
 
 
 async def _checkpoint(town: Town) -> None:

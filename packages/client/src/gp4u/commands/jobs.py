@@ -142,7 +142,18 @@ def print_job(job: dict[str, Any]) -> None:
     console.print(Text.assemble((job["name"], "bold"), "  ", state(job["state"]), "  ", (job["id"], "dim")))
     if job["detail"]:
         console.print(job["detail"])
+    waiting = job.get("waiting")
+    for hint in (waiting or {}).get("hints", []):
+        console.print(f"  • {hint['sentence']}", style="yellow")
+    if waiting and waiting.get("held_back_until"):
+        console.print(f"  • it keeps a pause until {waiting['held_back_until'][:16]}Z", style="yellow")
     placement = job["placement"]
+    if placement and placement.get("notice"):
+        notice = placement["notice"]
+        console.print(
+            f"Leaves {placement['node_name']} by {notice['deadline_at'][:19]}Z ({notice['reason']}): {notice['sentence']}",
+            style="yellow",
+        )
     if placement:
         console.print(
             f"On {placement['node_name']} in {placement['region']}: {placement['gpus']} × {placement['gpu_model']}"

@@ -1,5 +1,6 @@
 """An owner's nodes."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,6 +21,10 @@ from gp4u.output import (
     table,
 )
 from gp4u.telemetry import seconds_of, summaries, telemetry_params
+
+_TIME_OF_DAY = re.compile(r"^([01]?\d|2[0-3]):([0-5]\d)$")
+_DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(s|m|h|d)\s*$")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 @click.group()
@@ -42,7 +47,9 @@ def list_nodes(as_json: bool) -> None:
                 [
                     node["name"],
                     state(node.get("state") or node["liveness"]),
-                    _devices(node["devices"]) + (" (simulated)" if node["simulated"] else ""),
+                    _devices(node["devices"])
+                    + (" (simulated)" if node["simulated"] else "")
+                    + (" (pool)" if node.get("in_pool") else ""),
                     node["running_jobs"],
                     node.get("record") or f"{node['reliability'] * 100:.2f} %",
                     node["losses"],
@@ -186,6 +193,106 @@ def events(node: str, limit: int, as_json: bool) -> None:
         )
 
 
+@nodes.command("maintenance")
+@click.argument("node")
+@click.option(
+    "--from", "starts", help="When it begins: 2026-12-01T22:00, 22:00 (the next one), or 2h (from now)."
+)
+@click.option("--for", "lasts", help="How long: 30m, 2h, 1d.")
+@click.option("--reason", help="A sentence for the renters whose jobs move.")
+@click.option("--cancel", "cancelled", metavar="WINDOW", help="Cancel this window (its id, or `next`).")
+@json_option
+def maintenance(
+    node: str,
+    starts: str | None,
+    lasts: str | None,
+    reason: str | None,
+    cancelled: str | None,
+    as_json: bool,
+) -> None:
+    """Plan a maintenance window of NODE (name or id), cancel one, or list them.
+
+    Jobs are moved before it begins, the node takes nothing that would run into it, and is back by itself after it.
+    """
+    if (starts is None) != (lasts is None):
+        raise click.UsageError("Say both --from and --for.")
+    with client() as api:
+        found = find_node(api, node)
+        if cancelled is not None:
+            window = _window(found, cancelled)
+            api.delete(f"/nodes/{found['id']}/maintenance/{window['id']}")
+            if as_json:
+                print_json({"cancelled": window["id"]})
+            else:
+                console.print(f"Cancelled: {found['name']} stays in service.")
+        elif starts is not None and lasts is not None:
+            body = {
+                "starts_at": instant(starts, datetime.now().astimezone()).isoformat(),
+                "duration_s": round(seconds(lasts, "--for")),
+                "reason": reason,
+            }
+            planned = api.post(f"/nodes/{found['id']}/maintenance", body)
+            if as_json:
+                print_json(planned)
+            else:
+                console.print(
+                    f"{found['name']} is in maintenance from {_local(planned['starts_at'])} until "
+                    f"{_local(planned['ends_at'])}; its jobs move before. Cancel: "
+                    f"`gp4u nodes maintenance {found['name']} --cancel {planned['id']}`."
+                )
+        elif as_json:
+            print_json(found["windows"])
+        else:
+            table(
+                ["WINDOW", "FROM", "UNTIL", "STATE", "REASON"],
+                [
+                    [
+                        window["id"],
+                        _local(window["starts_at"]),
+                        _local(window["ends_at"]),
+                        state(window["state"]),
+                        window["reason"] or "-",
+                    ]
+                    for window in found["windows"]
+                ],
+                droppable=["REASON"],
+                empty="No maintenance is planned. `--from 22:00 --for 2h` plans one.",
+            )
+
+
+@nodes.group("pool")
+def pool() -> None:
+    """The replacement pool: nodes that take only jobs that lost theirs."""
+
+
+@pool.command("add")
+@click.argument("node")
+@json_option
+def pool_add(node: str, as_json: bool) -> None:
+    """Put NODE (name or id) into the replacement pool: it leaves search, and is first for jobs that lost their node."""
+    with client() as api:
+        found = find_node(api, node)
+        shown = api.request("PUT", f"/nodes/{found['id']}/pool")
+        if as_json:
+            print_json(shown)
+        else:
+            console.print(f"{shown['name']} takes only jobs that lost their node, at its offer's price.")
+
+
+@pool.command("remove")
+@click.argument("node")
+@json_option
+def pool_remove(node: str, as_json: bool) -> None:
+    """Take NODE (name or id) out of the replacement pool: it is on the market again."""
+    with client() as api:
+        found = find_node(api, node)
+        shown = api.request("DELETE", f"/nodes/{found['id']}/pool")
+        if as_json:
+            print_json(shown)
+        else:
+            console.print(f"{shown['name']} is on the market.")
+
+
 @nodes.command("rm")
 @click.argument("node")
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -228,6 +335,44 @@ def _device(node: dict[str, Any], reference: str) -> str:
     return str(meant[0])
 
 
-def _devices(devices: list[dict[str, str]]) -> str:
+def instant(text: str, now: datetime) -> datetime:
+    """What a person means by a point in time, not before `now`'s day: an ISO instant (local when it names no zone), a time
+    of day (the next one), or a duration from now."""
+    match = _TIME_OF_DAY.match(text.strip())
+    if match:
+        at = now.replace(hour=int(match[1]), minute=int(match[2]), second=0, microsecond=0)
+        return at if at > now else at + timedelta(days=1)
+    try:
+        at = datetime.fromisoformat(text.strip())
+    except ValueError:
+        return now + timedelta(seconds=seconds(text, "--from"))
+    return at if at.tzinfo is not None else at.astimezone()
+
+
+def seconds(text: str, option: str) -> float:
+    """A duration such as 90s, 30m, 2h or 1d."""
+    match = _DURATION.match(text)
+    if not match:
+        raise click.BadParameter(
+            f"{text!r} is neither a time nor a duration such as 30m or 2h.", param_hint=option
+        )
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def _window(node: dict[str, Any], reference: str) -> dict[str, Any]:
+    for window in node["windows"]:
+        if reference in {window["id"], "next"}:
+            found: dict[str, Any] = window
+            return found
+    fail(f"{node['name']} has no maintenance window {reference}.", NOT_FOUND)
+
+
+def _local(at: str) -> str:
+    return f"{datetime.fromisoformat(at).astimezone():%Y-%m-%d %H:%M}"
+
+
+def _devices(devices: list[dict[str, Any]]) -> str:
     models = sorted({device["model"] for device in devices})
-    return ", ".join(f"{sum(d['model'] == model for d in devices)} × {model}" for model in models) or "none"
+    said = ", ".join(f"{sum(d['model'] == model for d in devices)} × {model}" for model in models) or "none"
+    failed = sum(bool(device.get("fault")) for device in devices)
+    return f"{said}, {failed} failed" if failed else said

@@ -14,6 +14,7 @@ from gp4u_server.catalyst.standby import agent_endpoints as agent_standbys
 from gp4u_server.catalyst.telemetry import endpoints as telemetry
 from gp4u_server.demo import endpoints as demo
 from gp4u_server.market import endpoints as market
+from gp4u_server.nodes import duty_endpoints as duties
 from gp4u_server.nodes import endpoints as nodes
 
 # For people and their programs: counted against the general rate limit.
@@ -26,6 +27,7 @@ ROUTERS = (
     checkpoints.router,
     billing.router,
     nodes.router,
+    duties.router,
     incidents.router,
     telemetry.router,
     demo.router,

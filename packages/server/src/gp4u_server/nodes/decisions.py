@@ -19,6 +19,7 @@ TEXT_LENGTH_MAX = 256
 CPUS_MAX = 4096
 MEMORY_MB_MAX = 64 * 1024 * 1024
 DISK_MB_MAX = 4 * 1024 * 1024 * 1024
+CPU_FLAGS_MAX = 1024
 VRAM_MB_MAX = 1024 * 1024
 
 
@@ -58,6 +59,12 @@ def check_facts(facts: NodeFacts) -> None:
         *facts.runtimes,
         *facts.runtimes.values(),
     ]
+    if facts.transparent is not None:
+        said = facts.transparent
+        texts += [said.by, said.why_not, said.gpu_why_not, said.machine, said.kernel, said.criu, said.system]
+        texts += said.cpu_flags
+        if len(said.cpu_flags) > CPU_FLAGS_MAX:
+            raise FactsInvalid(f"A processor may have at most {CPU_FLAGS_MAX} features.")
     for device in facts.devices:
         texts += [device.uuid, device.model, device.driver]
         if not device.uuid or not device.model:

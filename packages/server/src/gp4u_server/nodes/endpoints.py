@@ -18,9 +18,10 @@ from gp4u_server.nodes.schemas import (
     JoinIn,
     JoinOut,
     NodeOut,
+    WindowOut,
 )
 from gp4u_server.nodes.service import NodeService
-from gp4u_server.nodes.types import NodeView
+from gp4u_server.nodes.types import MaintenanceWindow, NodeView
 
 router = APIRouter(tags=["nodes"])
 
@@ -120,6 +121,17 @@ def _whose(user: Principal) -> str | None:
     return None if user.is_admin else user.user_id
 
 
+def window_out(window: MaintenanceWindow) -> WindowOut:
+    """A window as its owner sees it."""
+    return WindowOut(
+        id=window.id,
+        starts_at=window.starts_at,
+        ends_at=window.ends_at,
+        reason=window.reason,
+        state=window.state,
+    )
+
+
 def node_out(view: NodeView) -> NodeOut:
     """A node as its owner sees it."""
     record = view.record
@@ -150,9 +162,14 @@ def node_out(view: NodeView) -> NodeOut:
                 vram_gb=device.vram_gb,
                 simulated=device.simulated,
                 in_use=device.in_use,
+                fault=device.fault,
+                back_at=device.back_at,
             )
             for device in view.devices
         ],
+        maintenance_until=view.maintenance_until,
+        windows=[window_out(window) for window in view.windows],
+        in_pool=view.in_pool,
         reliability=round(record.reliability, 6),
         reliability_low=round(record.reliability_low, 6),
         reliability_high=round(record.reliability_high, 6),

@@ -1,6 +1,6 @@
 """Every query of nodes."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -105,6 +105,13 @@ async def identity(session: AsyncSession, node_id: str) -> Row[bytes, str] | Non
     """Public key and status, removed nodes included."""
     found = await session.execute(select(NodeRow.public_key, NodeRow.status).where(NodeRow.id == node_id))
     return found.one_or_none()
+
+
+async def transparent_facts(session: AsyncSession, node_ids: Collection[str]) -> dict[str, Any]:
+    """What nodes told of whole-job checkpoints; those that told nothing are missing."""
+    told = NodeRow.facts["transparent"]
+    found = await session.execute(select(NodeRow.id, told).where(NodeRow.id.in_(node_ids)))
+    return {node_id: facts for node_id, facts in found if facts}
 
 
 async def owned_nodes(

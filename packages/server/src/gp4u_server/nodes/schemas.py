@@ -4,9 +4,9 @@ from datetime import datetime
 
 from gp4u_protocol.job_spec import Strict
 from gp4u_protocol.messages import NodeFacts
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
-from gp4u_server.nodes.types import Duty, Liveness, NodeStatus
+from gp4u_server.nodes.types import Duty, Liveness, NodeStatus, WindowState
 
 
 class EnrolmentTokenIn(Strict):
@@ -48,6 +48,26 @@ class DrainIn(Strict):
     )
 
 
+class MaintenanceIn(Strict):
+    """POST /nodes/{id}/maintenance."""
+
+    starts_at: AwareDatetime
+    duration_s: int = Field(ge=60, le=2_592_000)
+    reason: str | None = Field(
+        default=None, min_length=1, max_length=200, description="a sentence for the renters whose jobs move"
+    )
+
+
+class WindowOut(Strict):
+    """A maintenance window. Jobs leave before `starts_at`; at `ends_at` the node is back in service by itself."""
+
+    id: str
+    starts_at: datetime
+    ends_at: datetime
+    reason: str | None
+    state: WindowState
+
+
 class DeviceOut(Strict):
     id: str
     uuid: str
@@ -55,6 +75,12 @@ class DeviceOut(Strict):
     vram_gb: int
     simulated: bool
     in_use: bool
+    fault: str | None = Field(
+        default=None, description="why it is out of the offer; jobs on the node's other GPUs run on"
+    )
+    back_at: datetime | None = Field(
+        default=None, description="it is there again, and offered from then on unless it fails within"
+    )
 
 
 class NodeOut(Strict):
@@ -74,6 +100,13 @@ class NodeOut(Strict):
     duty_since: datetime | None = None
     drain_deadline_at: datetime | None = None
     quarantined_until: datetime | None = None
+    maintenance_until: datetime | None = Field(
+        default=None, description="it is back in service by itself then: a maintenance window's end"
+    )
+    windows: list[WindowOut] = Field(default=[], description="planned and active maintenance windows")
+    in_pool: bool = Field(
+        default=False, description="it takes only jobs that lost their node, before the market"
+    )
     simulated: bool
     cpus: int
     memory_gb: int

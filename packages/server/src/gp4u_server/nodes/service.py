@@ -2,11 +2,12 @@
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from gp4u_protocol.messages import AgentLife, NodeFacts
+from gp4u_protocol.transparent import TransparentFacts
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -225,11 +226,7 @@ class NodeService(NodeScores, NodeWindows, DeviceCare):
 
     async def views(self, session: AsyncSession, node_ids: Sequence[str]) -> dict[str, NodeView]:
         """Several nodes with their devices, unlocked; those that are removed or unknown are left out."""
-        rows = [
-            row
-            for node_id in node_ids
-            if (row := await repository.node(session, node_id)) is not None
-        ]
+        rows = [row for node_id in node_ids if (row := await repository.node(session, node_id)) is not None]
         return {view.id: view for view in await self._views(session, rows)}
 
     async def lock(self, session: AsyncSession, node_id: str) -> None:
@@ -279,6 +276,13 @@ class NodeService(NodeScores, NodeWindows, DeviceCare):
         """Key and status of a node (removed ones too), or None for an unknown id."""
         row = await repository.identity(session, node_id)
         return None if row is None else NodeIdentity(row.public_key, NodeStatus(row.status))
+
+    async def transparent_facts(
+        self, session: AsyncSession, node_ids: Collection[str]
+    ) -> dict[str, TransparentFacts]:
+        """What these nodes' probes proved of whole-job checkpoints; a node that told nothing is missing."""
+        told = await repository.transparent_facts(session, node_ids)
+        return {node_id: TransparentFacts.model_validate(facts) for node_id, facts in told.items()}
 
     async def record_connected(
         self,
