@@ -25,6 +25,7 @@ assumption 2). Its effects carry an old epoch. Only what is said so soon after a
 BILLED_BEYOND_RUN_S = 30.0
 """How much more than the time between its first and its last word a run may be billed: its start and its end are known to the
 platform a report later, and a dead node by its last beat."""
+ROUNDING_MICROS = 1
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,11 @@ class Facts:
             fault["backup_at"] < at < fault["at"] < before for fault in self.faults("database_restored")
         )
 
+    @cached_property
+    def damaged_on_purpose(self) -> set[str]:
+        """Jobs whose stored bytes were changed: the newest of what they were told is saved cannot be read any more."""
+        return {fault["job"] for fault in self.faults("store_damaged")}
+
     def excused(self, run: Run, at: float) -> bool:
         """Whether the run's machine had just woken from a pause as a whole."""
         nodes = {
@@ -166,7 +172,11 @@ def newest_epoch_runs(facts: Facts) -> Verdicts:
     """Epochs only grow: no run begins under an older one than a run before it."""
     for runs in facts.runs.values():
         for older, newer in _pairs(runs):
-            if newer.epoch < older.epoch and not facts.excused(newer, newer.began_at):
+            # A database that came back from a backup has forgotten epochs, and counts on from those it knows.
+            restored = any(
+                older.began_at < fault["at"] < newer.began_at for fault in facts.faults("database_restored")
+            )
+            if newer.epoch < older.epoch and not restored and not facts.excused(newer, newer.began_at):
                 yield f"{newer} began after {older}"
 
 
@@ -182,6 +192,8 @@ def over_is_over(facts: Facts) -> Verdicts:
 def never_behind_what_was_saved(facts: Facts) -> Verdicts:
     """A job never resumes before the last step that it was told is saved."""
     for job, runs in facts.runs.items():
+        if job in facts.damaged_on_purpose:
+            continue  # the scenario says itself what must become of it
         for run in runs:
             for word in run.words:
                 if word["what"] == "began" and word["step"] < facts.acknowledged(job, word["at"]):
@@ -211,7 +223,7 @@ def saved_is_listed(facts: Facts) -> Verdicts:
     for record in facts.records:
         if record["kind"] == "read" and record["ok"]:
             read_back[record["job"]] = max(read_back[record["job"]], record["step"])
-    for job in facts.accepted:
+    for job in facts.accepted.keys() - facts.damaged_on_purpose:
         saved = facts.acknowledged(job)
         if saved > read_back[job]:
             yield f"{job} was told that step {saved} is saved; the newest that can be read is {read_back[job]}"
@@ -305,18 +317,33 @@ def only_running_time_is_billed(facts: Facts) -> Verdicts:
                 yield f"{job} epoch {epoch} is billed for {seconds:.1f} s and ran for {ran:.1f} s"
 
 
-def bill_is_the_price(facts: Facts) -> Verdicts:
-    """What a job costs is the price of its billed time, or less: work that was lost is given back."""
+def bills(facts: Facts) -> Iterator[tuple[str, str, int, Fraction, str | None]]:
+    """Each settled booking: job, booking, what it costs, what its time is worth, how its placement ended."""
     seconds: dict[str, Fraction] = defaultdict(Fraction)
     for row in facts.rows("usage_intervals"):
         if row["ended_at"] is not None:
             seconds[row["booking_id"]] += round((row["ended_at"] - row["started_at"]) * 1_000_000)
+    outcomes = {(row["job_id"], row["epoch"]): row["outcome"] for row in facts.rows("placements")}
     for job, meters in facts.rows_by_job("meters").items():
         for row in meters:
-            price = seconds[row["booking_id"]] * row["rate_per_hour_micros"] / 3_600_000_000
-            cost = row["charged_micros"] - row["refunded_micros"]
-            if cost > price + 1:
-                yield f"{job}: {row['booking_id']} costs {cost}, its time is worth {float(price):.1f}"
+            if row["settled_at"] is not None:
+                price = seconds[row["booking_id"]] * row["rate_per_hour_micros"] / 3_600_000_000
+                cost = row["charged_micros"] - row["refunded_micros"]
+                yield job, row["booking_id"], cost, price, outcomes.get((job, row["epoch"]))
+
+
+def bill_is_the_price(facts: Facts) -> Verdicts:
+    """What a job costs is the price of its billed time, or less: work that was lost is given back."""
+    for job, booking, cost, price, _ in bills(facts):
+        if cost > price + ROUNDING_MICROS:
+            yield f"{job}: {booking} costs {cost}, its time is worth {float(price):.1f}"
+
+
+def no_second_unbilled(facts: Facts) -> Verdicts:
+    """Every confirmed second is paid for, unless its work was lost with its node or by a move."""
+    for job, booking, cost, price, outcome in bills(facts):
+        if outcome not in ("lost", "moved") and cost < price - ROUNDING_MICROS:
+            yield f"{job}: {booking} ({outcome}) costs {cost}, its time is worth {float(price):.1f}"
 
 
 def the_books_balance(facts: Facts) -> Verdicts:
@@ -379,6 +406,7 @@ PROMISES: dict[str, Callable[[Facts], Verdicts]] = {
     "no second is billed twice": no_second_twice,
     "only time that ran is billed": only_running_time_is_billed,
     "a bill is the price of its time": bill_is_the_price,
+    "no second is left unbilled": no_second_unbilled,
     "the ledger balances": the_books_balance,
     "an outage of ours moves no job": unmoved,
 }

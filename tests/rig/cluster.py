@@ -9,6 +9,7 @@ asked for, each started with the product's own command and started again only wh
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -25,6 +26,7 @@ from gp4u_server.embedded import postgres, valkey
 from gp4u_server.embedded.program import Program
 from gp4u_server.supervisor.folder import DataFolder
 
+from tests.rig.history import now
 from tests.rig.lab import REPOSITORY, SUBNET, Lab, Running
 
 _GP4U = "from gp4u.cli import main; main()"
@@ -234,10 +236,22 @@ class Cluster:
             client.flushall()
             client.close()
 
-    @property
-    def database_files(self) -> Path:
-        """The cluster's folder, for backups of a database that does not run."""
-        return self._postgres.prepared.cluster.data
+    def back_up(self) -> float:
+        """A cold backup: stop the database, copy its files, start it. Answers the instant from which on it knows nothing."""
+        files = self._postgres.prepared.cluster.data
+        self.service("postgres").stop()
+        at = now()
+        subprocess.run(["cp", "--archive", str(files), f"{files}.backup"], check=True)
+        self.service("postgres").start()
+        return at
+
+    def restore_backup(self) -> None:
+        """Put the backup in the database's place and start it."""
+        files = self._postgres.prepared.cluster.data
+        self.service("postgres").stop()
+        shutil.rmtree(files)
+        subprocess.run(["mv", f"{files}.backup", str(files)], check=True)
+        self.service("postgres").start()
 
     def _add_postgres(self) -> None:
         system_folder = self.lab.folder / "system"

@@ -29,6 +29,7 @@ class World:
     """Everything a scenario needs. `machines`: node name → host."""
 
     tree: Path = REPOSITORY
+    hosts: Sequence[str] = ("a", "b", "c")
     apis: Sequence[str] = ("a",)
     gateways: Sequence[str] = ("a",)
     controllers: Sequence[str] = ("a",)
@@ -60,7 +61,7 @@ class World:
         lab_module.remove_left_overs()
         folder = lab_module.make_folder()
         self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        self.lab = self._stack.enter_context(Lab(folder, seed=self.seed))
+        self.lab = self._stack.enter_context(Lab(folder, self.hosts, self.seed))
         self.history = History(folder / "start.jsonl")
         self.cluster = Cluster(
             self.lab, self.apis, self.gateways, self.controllers, tree=self.tree, settings=self.settings

@@ -1,8 +1,7 @@
 """One marketplace for all scenarios; a history and a verdict for each of them."""
 
 import tempfile
-import traceback
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from tests.rig.evidence import gather
 from tests.rig.lab import PREFIX, REPOSITORY
 from tests.rig.world import World
 
+PASSED = pytest.StashKey[bool]()
 HISTORIES = Path(tempfile.gettempdir()) / "gp4u-histories"
 
 
@@ -40,7 +40,7 @@ def marketplace_in_the_lab(request: pytest.FixtureRequest, lab_reason: str | Non
         tree=request.config.getoption("--tree"),
         seed=request.config.getoption("--seed"),
         histories=request.config.getoption("--histories"),
-        settings={"GP4U_BILLING_PERIOD_S": "3"},
+        settings={"GP4U_BILLING_PERIOD_S": "3", "GP4U_CHECKPOINT_COLLECT_EVERY_S": "2"},
     ) as world:
         yield world
 
@@ -51,18 +51,30 @@ def rig(marketplace_in_the_lab: World, request: pytest.FixtureRequest) -> Iterat
     yield from judged(marketplace_in_the_lab, request)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Let the fixture know how the scenario went: one that broke off is not waited for."""
+    report = yield
+    if report.when == "call":
+        item.stash[PASSED] = report.passed
+    return report
+
+
 def judged(world: World, request: pytest.FixtureRequest) -> Iterator[World]:
     """Begin a history, let the scenario run, make everything whole, gather the evidence, judge."""
     history = world.begin(request.node.name)
+    world.make_whole()
+    yield world
     try:
         world.make_whole()
-        yield world
-        world.make_whole()
+        if not request.node.stash.get(PASSED, False):
+            for job in world.renter.jobs:
+                if not job.has_ended:
+                    world.renter.stop(job)
         world.wait_for_ends()
         gather(world.cluster, world.renter)
-    except BaseException:
-        world.history.write("note", what="broke_off", story=traceback.format_exc())
-        raise
     finally:
         print(f"\nhistory: {history.path}\n{covered(history.snapshot())}")
     broken = violations(history.snapshot())

@@ -48,8 +48,22 @@ def honest() -> list[Record]:
     tables = {
         "jobs": [{"id": "j", "name": "count-s", "state": "done", "reason": None, "epoch": 2}],
         "placements": [
-            {"job_id": "j", "epoch": 1, "node_name": "b1", "created_at": BASE + 9, "ended_at": BASE + 20},
-            {"job_id": "j", "epoch": 2, "node_name": "c1", "created_at": BASE + 21, "ended_at": BASE + 29},
+            {
+                "job_id": "j",
+                "epoch": 1,
+                "node_name": "b1",
+                "outcome": "lost",
+                "created_at": BASE + 9,
+                "ended_at": BASE + 20,
+            },
+            {
+                "job_id": "j",
+                "epoch": 2,
+                "node_name": "c1",
+                "outcome": "done",
+                "created_at": BASE + 21,
+                "ended_at": BASE + 29,
+            },
         ],
         "checkpoints": [
             {"id": "cp1", "job_id": "j", "epoch": 1, "seq": 1, "step": 3, "committed_at": BASE + 13.15},
@@ -215,6 +229,11 @@ FORGERIES: list[tuple[str, str, Forgery]] = [
         lambda h: rows(h, "meters")[1].update(charged_micros=7_000),
     ),
     (
+        "a second that nobody pays for",
+        "no second is left unbilled",
+        lambda h: rows(h, "meters")[1].update(charged_micros=3_000),
+    ),
+    (
         "a transfer loses money",
         "the ledger balances",
         lambda h: rows(h, "ledger_entries")[3].update(amount_micros=6_000, balance_after_micros=6_000),
@@ -287,3 +306,11 @@ def test_a_restored_backup_takes_back_what_was_acknowledged_after_it() -> None:
     }
     assert violations([*history, restored]) == []
     assert violations([*history, {**restored, "backup_at": 13.5}])
+
+
+def test_bytes_that_were_damaged_on_purpose_are_judged_by_their_scenario() -> None:
+    history = honest()
+    history.remove(next(record for record in history if record.get("checkpoint") == "cp2"))
+    assert violations(history)
+    damage = {"at": 20.0, "kind": "fault", "what": "store_damaged", "target": "a pack", "job": "j"}
+    assert violations([*history, damage]) == []

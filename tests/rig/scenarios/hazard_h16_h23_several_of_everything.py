@@ -1,0 +1,99 @@
+"""Three apis, three gateways, three controllers on three hosts; machines on two more. Any of them may go at any moment."""
+
+import random
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.rig.nemesis import Nemesis, draw
+from tests.rig.scenarios.conftest import judged
+from tests.rig.world import World
+
+PLATFORM = ("a", "b", "c")
+MACHINES = {"d1": "d", "d2": "d", "e1": "e", "e2": "e"}
+
+
+@pytest.fixture(scope="module")
+def large_marketplace(request: pytest.FixtureRequest, lab_reason: str | None) -> Iterator[World]:
+    """Database and cache on a, one of each process on a, b and c."""
+    if lab_reason is not None:
+        pytest.skip(f"no fault rig here: {lab_reason}")
+    with World(
+        tree=request.config.getoption("--tree"),
+        hosts=(*PLATFORM, "d", "e"),
+        apis=PLATFORM,
+        gateways=PLATFORM,
+        controllers=PLATFORM,
+        machines=MACHINES,
+        seed=request.config.getoption("--seed"),
+        histories=request.config.getoption("--histories"),
+        settings={"GP4U_BILLING_PERIOD_S": "3"},
+    ) as world:
+        yield world
+
+
+@pytest.fixture
+def several(large_marketplace: World, request: pytest.FixtureRequest) -> Iterator[World]:
+    yield from judged(large_marketplace, request)
+
+
+def test_h16_h23_each_of_nine_processes_dies_in_turn_and_no_job_moves(several: World) -> None:
+    for name in MACHINES:
+        job = several.renter.submit(steps=220, on=name, pace_s=0.3, save_every=10)
+        several.history.write(
+            "note", what="must_not_move", job=job.id, why="one process of three died at a time"
+        )
+    for job in several.renter.jobs:
+        several.wait_for_steps(job, 1)
+    for kind in ("gateway", "controller", "api"):
+        for host in PLATFORM:
+            service = several.cluster.service(f"{kind}@{host}")
+            several.fault("killed", service.name)
+            service.kill()
+            for job in several.renter.jobs:  # those that it served have gone on elsewhere
+                if not job.has_ended:
+                    several.wait_for_steps(job, 2)
+            service.start()
+    several.wait_for_ends()
+
+
+def test_h16_h23_one_seed_of_everything_against_several_of_everything(
+    several: World, request: pytest.FixtureRequest
+) -> None:
+    seed = request.config.getoption("--seed")
+    chance = random.Random(seed)
+    services = [f"{kind}@{host}" for kind in ("gateway", "controller", "api") for host in PLATFORM]
+    seconds = request.config.getoption("--seconds") * 0.6
+    ours = draw(
+        seed,
+        seconds,
+        machines=list(MACHINES),
+        hosts=["b", "c"],
+        platform="a",
+        services=services,
+        pause_s=20.0,
+    )
+    theirs = draw(
+        seed + 1,
+        seconds,
+        machines=list(MACHINES),
+        hosts=["d", "e"],
+        platform="b",
+        services=services,
+        pause_s=20.0,
+    )
+    nemesis = Nemesis(several, sorted(ours + theirs, key=lambda fault: fault.at_s))
+    for _ in range(6):
+        several.renter.submit(
+            steps=chance.randint(60, 160),
+            pace_s=0.3,
+            save_every=chance.randint(3, 10),
+            when_away=nemesis.tick,
+        )
+    while not nemesis.is_over:
+        nemesis.tick()
+        several.look()
+        time.sleep(0.05)
+    several.make_whole()
+    several.wait_for_ends(within_s=420)
