@@ -268,6 +268,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/agent/standbys/{standby_id}/download": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Download For Standby
+         * @description Read-only addresses of the job's newest checkpoint, as it is sealed, and of its folder. They live for minutes.
+         */
+        get: operations["download_for_standby"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/agent/uploads/{upload_id}": {
         parameters: {
             query?: never;
@@ -578,6 +598,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/demo/nodes/{name}/fault": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Fault Device
+         * @description Let a simulated GPU show signs of failing. The node is drained before it dies: its jobs checkpoint and move.
+         */
+        post: operations["fault_device"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/demo/nodes/{name}/kill": {
         parameters: {
             query?: never;
@@ -614,6 +654,26 @@ export interface paths {
          * @description Cut, slow, or heal the node's link: all its traffic goes through a fault proxy.
          */
         post: operations["set_link"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/demo/nodes/{name}/repair": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Repair Node
+         * @description Make the node's GPUs as new, and put it back into service.
+         */
+        post: operations["repair_node"];
         delete?: never;
         options?: never;
         head?: never;
@@ -695,6 +755,30 @@ export interface paths {
         put?: never;
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/incidents/{incident_id}/ruling": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Rule On Incident
+         * @description Say what it was, whatever the evidence says. The score follows, the ruling is kept, and it can be taken back.
+         */
+        put: operations["rule_on_incident"];
+        post?: never;
+        /**
+         * Undo Ruling
+         * @description Take the standing ruling back: what the evidence says holds again. 409 when there is none.
+         */
+        delete: operations["undo_ruling"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1008,6 +1092,174 @@ export interface paths {
          *     switched off. Asked again, it changes reason and deadline.
          */
         post: operations["drain_node"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/nodes/{node_id}/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Node Events
+         * @description What happened to a node's GPUs, the last received first.
+         */
+        get: operations["list_node_events"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/nodes/{node_id}/incidents": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Incidents
+         * @description Every loss of a node and every failure of a run on it, newest first: what it is attributed to, and on what evidence.
+         */
+        get: operations["list_incidents"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/nodes/{node_id}/maintenance": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Plan Maintenance
+         * @description Plan a maintenance window: jobs are moved before it begins, the node takes nothing that would run into it, and is
+         *     back in service by itself after it. 422 `window_invalid` when it overlaps another one.
+         */
+        post: operations["plan_maintenance"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/nodes/{node_id}/maintenance/{window_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Cancel Maintenance
+         * @description Cancel a window: jobs that have notice for it may stay, and a node that is out of service for it is back in.
+         */
+        delete: operations["cancel_maintenance"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/nodes/{node_id}/pool": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Join Pool
+         * @description Put the node into the replacement pool: it takes only on-demand jobs that lost their node, at its offer's price, and
+         *     those are offered it before the market. Jobs that run there stay.
+         */
+        put: operations["join_pool"];
+        post?: never;
+        /**
+         * Leave Pool
+         * @description Take the node out of the replacement pool: it is on the market again.
+         */
+        delete: operations["leave_pool"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/nodes/{node_id}/score": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Score
+         * @description A node's reliability and uptime, with interval, sample size and what was expected before it was seen.
+         */
+        get: operations["read_score"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/nodes/{node_id}/score/changes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Score Changes
+         * @description Every change of a node's score, newest first, each with the incident that caused it.
+         */
+        get: operations["list_score_changes"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/nodes/{node_id}/telemetry": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Node Telemetry
+         * @description Readings of a node and its GPUs: at most 600 points a series, each with the mean and the bounds of its step.
+         *
+         *     Minutes and hours are there once they are over.
+         */
+        get: operations["read_node_telemetry"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1341,6 +1593,11 @@ export interface components {
             owner_email: string;
             /** Owner Id */
             owner_id: string;
+            /**
+             * Record
+             * @description uptime and sample size in words, such as "99.1 %, 41 days seen"
+             */
+            record: string;
             /** Region */
             region: string;
             /**
@@ -1348,6 +1605,16 @@ export interface components {
              * @description probability of surviving 24 h, Bayesian mean
              */
             reliability: number;
+            /**
+             * Reliability High
+             * @description upper end of its 90 % interval
+             */
+            reliability_high: number;
+            /**
+             * Reliability Low
+             * @description lower end of its 90 % interval
+             */
+            reliability_low: number;
             /** Simulated */
             simulated: boolean;
             /**
@@ -1541,6 +1808,12 @@ export interface components {
              */
             rate_per_hour_micros_max?: number | null;
         };
+        /**
+         * BookingKind
+         * @description On what terms a job has its GPUs.
+         * @enum {string}
+         */
+        BookingKind: "on_demand" | "interruptible";
         /** BookingOut */
         BookingOut: {
             /** Charged Micros */
@@ -1563,6 +1836,8 @@ export interface components {
             id: string;
             /** Job Id */
             job_id: string;
+            /** @description interruptible: makes room for on-demand jobs, with notice */
+            kind: components["schemas"]["BookingKind"];
             /** Node Id */
             node_id: string;
             /** Node Name */
@@ -1673,6 +1948,12 @@ export interface components {
             setback_micros?: number | null;
         };
         /**
+         * Cause
+         * @description What an incident is attributed to.
+         * @enum {string}
+         */
+        Cause: "host_hardware" | "host_software" | "renter_job" | "network" | "platform" | "unknown";
+        /**
          * CheckpointDownloadOut
          * @description Everything needed to read a checkpoint back. Addresses live for 15 minutes; those beginning with `/` are ours.
          */
@@ -1765,6 +2046,12 @@ export interface components {
              */
             stored_bytes: number;
             /**
+             * Transparent
+             * @description it is a dump of the whole job, memory and all, not its checkpoint folder
+             * @default false
+             */
+            transparent: boolean;
+            /**
              * Trigger
              * @description job, interval, final
              */
@@ -1795,7 +2082,24 @@ export interface components {
              * @default checkpoints
              */
             path: string;
+            /**
+             * @description application: the folder; transparent: the whole job, only on nodes that can; auto: the whole job where its node can, else the folder
+             * @default application
+             */
+            source: components["schemas"]["CheckpointSource"];
+            /**
+             * Verify
+             * @description read every file at every checkpoint, also those that by inode, size and times have not changed
+             * @default false
+             */
+            verify: boolean;
         };
+        /**
+         * CheckpointSource
+         * @description What a checkpoint is of.
+         * @enum {string}
+         */
+        CheckpointSource: "application" | "transparent" | "auto";
         /** CommitIn */
         CommitIn: {
             /** Blake3 */
@@ -1820,6 +2124,8 @@ export interface components {
              * @description information only; we count ourselves
              */
             stored_bytes: number;
+            /** @description of a dump of the whole job: what its node is, for who restores it */
+            transparent?: components["schemas"]["TransparentFacts"] | null;
             /**
              * Trigger
              * @enum {string}
@@ -1891,6 +2197,25 @@ export interface components {
             /** Took Ms */
             took_ms: number;
         };
+        /** DemoFaultIn */
+        DemoFaultIn: {
+            /**
+             * Code
+             * @description another XID than the usual one
+             */
+            code?: number | null;
+            /**
+             * Device
+             * @description which GPU of the node
+             * @default 0
+             */
+            device: number;
+            /**
+             * Kind
+             * @description xid (the GPU falls off the bus), ecc (a memory error), hot, job_error (an error of the job's own)
+             */
+            kind: string;
+        };
         /** DemoLinkIn */
         DemoLinkIn: {
             /**
@@ -1938,6 +2263,41 @@ export interface components {
             /** Region */
             region: string;
         };
+        /** DeviceEventOut */
+        DeviceEventOut: {
+            /**
+             * Code
+             * @description the XID's number, or a word
+             */
+            code: string;
+            /** Detail */
+            detail: {
+                [key: string]: unknown;
+            };
+            /** Device Uuid */
+            device_uuid: string | null;
+            /** Id */
+            id: string;
+            /**
+             * Kind
+             * @description xid, ecc, row_remap, thermal, pcie
+             */
+            kind: string;
+            /**
+             * Occurred At
+             * Format: date-time
+             */
+            occurred_at: string;
+            /**
+             * Received At
+             * Format: date-time
+             */
+            received_at: string;
+            /** Sentence */
+            sentence: string;
+            /** @description info, warning, critical; a critical one drains the node */
+            severity: components["schemas"]["Severity"];
+        };
         /**
          * DeviceFacts
          * @description One GPU as the node sees it (NVML, or a simulation spec).
@@ -1969,6 +2329,16 @@ export interface components {
         };
         /** DeviceOut */
         DeviceOut: {
+            /**
+             * Back At
+             * @description it is there again, and offered from then on unless it fails within
+             */
+            back_at?: string | null;
+            /**
+             * Fault
+             * @description why it is out of the offer; jobs on the node's other GPUs run on
+             */
+            fault?: string | null;
             /** Id */
             id: string;
             /** In Use */
@@ -1997,6 +2367,17 @@ export interface components {
              * @description the node may be switched off after so many seconds
              */
             within_s?: number | null;
+        };
+        /**
+         * DumpOut
+         * @description Whose signature a dump of the whole job must bear to be imported.
+         */
+        DumpOut: {
+            /**
+             * Signed By
+             * @description base64 of the raw Ed25519 public key of the node that made it
+             */
+            signed_by: string;
         };
         /**
          * Duty
@@ -2051,7 +2432,23 @@ export interface components {
          * @description Entries of a job's timeline.
          * @enum {string}
          */
-        EventKind: "queued" | "matched" | "waiting" | "starting" | "restoring" | "running" | "checkpoint" | "node_suspect" | "node_back" | "node_lost" | "moving" | "failed_over" | "resumed" | "retrying" | "stopping" | "stopped" | "done" | "failed" | "refunded";
+        EventKind: "queued" | "matched" | "waiting" | "starting" | "restoring" | "running" | "checkpoint" | "node_suspect" | "node_back" | "node_lost" | "moving" | "failed_over" | "resumed" | "retrying" | "stopping" | "stopped" | "done" | "failed" | "refunded" | "attributed" | "standby";
+        /** EvidenceOut */
+        EvidenceOut: {
+            /** Code */
+            code: string;
+            /**
+             * Fits
+             * @description the causes that it is consistent with
+             */
+            fits: components["schemas"]["Cause"][];
+            /** @description the one that it speaks for */
+            points_at: components["schemas"]["Cause"] | null;
+            /** Sentence */
+            sentence: string;
+            /** @description the kind of evidence; kinds are independent of each other */
+            witness: components["schemas"]["Witness"];
+        };
         /** FacetValueOut */
         FacetValueOut: {
             /** Count */
@@ -2104,6 +2501,8 @@ export interface components {
              * @description moves it may make; the loss after the last one ends it
              */
             moves_max?: number | null;
+            /** @description sent to every process of the job when it is given notice to leave its node */
+            notice_signal?: components["schemas"]["NoticeSignal"] | null;
             /** @default move */
             on_node_loss: components["schemas"]["OnNodeLoss"];
             /**
@@ -2196,6 +2595,124 @@ export interface components {
             vram_gb: number;
         };
         /**
+         * HintOut
+         * @description One thing that would free a job that waits.
+         */
+        HintOut: {
+            /**
+             * At
+             * @description when it comes by itself, at the latest
+             */
+            at?: string | null;
+            /**
+             * Kind
+             * @description price, window, kind, pool, busy, node, making_room, resources, nobody: stable
+             */
+            kind: string;
+            /** Sentence */
+            sentence: string;
+        };
+        /** IncidentChangeOut */
+        IncidentChangeOut: {
+            /** After */
+            after: number;
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Before */
+            before: number;
+        };
+        /**
+         * IncidentKind
+         * @description What happened.
+         * @enum {string}
+         */
+        IncidentKind: "node_lost" | "run_lost" | "job_failed" | "start_failed";
+        /** IncidentOut */
+        IncidentOut: {
+            /**
+             * After
+             * @description what the agent said when it was back
+             */
+            after: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Away S
+             * @description seconds that count against uptime
+             */
+            away_s: number;
+            /**
+             * Before
+             * @description what was known before: duty, agent, readings
+             */
+            before: {
+                [key: string]: unknown;
+            };
+            /**
+             * Began At
+             * Format: date-time
+             * @description the last proof of life, or the end of the run
+             */
+            began_at: string;
+            /** @description null while evidence is waited for */
+            cause: components["schemas"]["Cause"] | null;
+            /**
+             * Counts As Loss
+             * @description whether it lowers the reliability score now
+             */
+            counts_as_loss: boolean;
+            /** Counts As Network Loss */
+            counts_as_network_loss: boolean;
+            /** Evidence */
+            evidence: components["schemas"]["EvidenceOut"][];
+            /** Id */
+            id: string;
+            kind: components["schemas"]["IncidentKind"];
+            /** Node Id */
+            node_id: string;
+            /**
+             * Opened At
+             * Format: date-time
+             */
+            opened_at: string;
+            /**
+             * Reason
+             * @description how the run ended, for incidents of runs
+             */
+            reason: string | null;
+            /** Returned At */
+            returned_at: string | null;
+            /** Rulings */
+            rulings: components["schemas"]["RulingOut"][];
+            /**
+             * Runs Hit
+             * @description runs that were lost or failed with it
+             */
+            runs_hit: number;
+            /**
+             * Score Changes
+             * @description what it did to the score, oldest first
+             */
+            score_changes: components["schemas"]["IncidentChangeOut"][];
+            /** Sentence */
+            sentence: string | null;
+            /** Settled At */
+            settled_at: string | null;
+            /**
+             * Sub Class
+             * @description what exactly, such as xid_79 or machine_restarted
+             */
+            sub_class: string | null;
+            /**
+             * Summary
+             * @description the cause in words
+             */
+            summary: string;
+        };
+        /**
          * JobEventOut
          * @description One entry of the timeline. `id` only grows; pass it as Last-Event-ID to go on from there.
          */
@@ -2258,6 +2775,8 @@ export interface components {
             /** Placements Count */
             placements_count: number;
             progress: components["schemas"]["ProgressOut"] | null;
+            /** @description what it gets when its node dies, and why not more */
+            promise: components["schemas"]["Promise"];
             /**
              * Reason
              * @description stable code: exit_1, node_lost, wallet_empty, budget_reached, by_renter, …
@@ -2268,9 +2787,13 @@ export interface components {
             /** Running S */
             running_s: number;
             spec: components["schemas"]["JobSpec"];
+            /** @description of a job with `protection: hot` */
+            standby?: components["schemas"]["StandbyOut"] | null;
             /** Started At */
             started_at: string | null;
             state: components["schemas"]["JobState"];
+            /** @description of a job that waits for a node */
+            waiting?: components["schemas"]["WaitingOut"] | null;
         };
         /**
          * JobSpec
@@ -2300,6 +2823,11 @@ export interface components {
              * @description container image by digest, name@sha256:…; only nodes with a container engine run it. Without one the job sees the node's own system, read-only
              */
             image?: string | null;
+            /**
+             * @description interruptible: at the offer's interruptible floor, until an on-demand job needs the GPUs
+             * @default on_demand
+             */
+            kind: components["schemas"]["BookingKind"];
             /**
              * Name
              * @description shown in lists; lower case letters, digits, . _ -
@@ -2347,8 +2875,14 @@ export interface components {
         /** JoinOut */
         JoinOut: {
             /**
+             * Api Urls
+             * @description addresses that serve this API beside the one asked
+             * @default []
+             */
+            api_urls: string[];
+            /**
              * Gateway Urls
-             * @description WebSocket addresses to dial, in order of preference
+             * @description WebSocket addresses to dial, whichever answers
              */
             gateway_urls: string[];
             /** Name */
@@ -2391,6 +2925,24 @@ export interface components {
             next_offset: number;
             /** Text */
             text: string;
+        };
+        /**
+         * MaintenanceIn
+         * @description POST /nodes/{id}/maintenance.
+         */
+        MaintenanceIn: {
+            /** Duration S */
+            duration_s: number;
+            /**
+             * Reason
+             * @description a sentence for the renters whose jobs move
+             */
+            reason?: string | null;
+            /**
+             * Starts At
+             * Format: date-time
+             */
+            starts_at: string;
         };
         /** ManifestIn */
         ManifestIn: {
@@ -2453,6 +3005,8 @@ export interface components {
              * @default false
              */
             simulated: boolean;
+            /** @description whether whole jobs can be dumped and restored here; null: never tried */
+            transparent?: components["schemas"]["TransparentFacts"] | null;
         };
         /** NodeOut */
         NodeOut: {
@@ -2484,17 +3038,53 @@ export interface components {
              * @default []
              */
             findings: string[];
+            /**
+             * Host Losses
+             * @description of these, attributed to its hardware or software
+             * @default 0
+             */
+            host_losses: number;
             /** Id */
             id: string;
+            /**
+             * In Pool
+             * @description it takes only jobs that lost their node, before the market
+             * @default false
+             */
+            in_pool: boolean;
             /** Last Seen At */
             last_seen_at: string | null;
+            /**
+             * Lease Ttl S
+             * @description how long its leases last: silent for longer, its jobs move
+             */
+            lease_ttl_s?: number | null;
+            /**
+             * Lease Ttl Why
+             * @description why longer than on a good link; null when they are not
+             */
+            lease_ttl_why?: string | null;
             liveness: components["schemas"]["Liveness"];
-            /** Losses */
+            /**
+             * Losses
+             * @description times its lease ran out, whatever the cause
+             */
             losses: number;
+            /**
+             * Maintenance Until
+             * @description it is back in service by itself then: a maintenance window's end
+             */
+            maintenance_until?: string | null;
             /** Memory Gb */
             memory_gb: number;
             /** Name */
             name: string;
+            /**
+             * Network Losses
+             * @description of these, attributed to its network
+             * @default 0
+             */
+            network_losses: number;
             /** Online S */
             online_s: number;
             /** Owner Id */
@@ -2552,6 +3142,12 @@ export interface components {
              * @description share of the time it was meant to be there; null when it was never there
              */
             uptime?: number | null;
+            /**
+             * Windows
+             * @description planned and active maintenance windows
+             * @default []
+             */
+            windows: components["schemas"]["WindowOut"][];
         };
         /**
          * NodeStatus
@@ -2559,6 +3155,42 @@ export interface components {
          * @enum {string}
          */
         NodeStatus: "pending" | "verified" | "removed";
+        /**
+         * NoticeOut
+         * @description The job has to leave its node: it was told, and is asked to stop in time for the deadline.
+         */
+        NoticeOut: {
+            /**
+             * Deadline At
+             * Format: date-time
+             */
+            deadline_at: string;
+            /**
+             * Given At
+             * Format: date-time
+             */
+            given_at: string;
+            reason: components["schemas"]["NoticeReason"];
+            /** Sentence */
+            sentence: string;
+            /**
+             * Stops At
+             * @description when it is told to stop; null: it was
+             */
+            stops_at: string | null;
+        };
+        /**
+         * NoticeReason
+         * @description Why a run has to leave its node. The first that holds is what the job is told.
+         * @enum {string}
+         */
+        NoticeReason: "device" | "drain" | "maintenance" | "preemption";
+        /**
+         * NoticeSignal
+         * @description What a job may ask to be sent when it is given notice.
+         * @enum {string}
+         */
+        NoticeSignal: "SIGUSR1" | "SIGUSR2" | "SIGHUP" | "SIGINT" | "SIGTERM";
         /**
          * OfferIn
          * @description An owner's terms for a node's GPUs.
@@ -2606,6 +3238,12 @@ export interface components {
             gpus_total: number;
             /** Id */
             id: string;
+            /**
+             * In Pool
+             * @description it takes only jobs that lost their node, and is not in search
+             * @default false
+             */
+            in_pool: boolean;
             /** Interruptible Floor Micros */
             interruptible_floor_micros: number | null;
             /**
@@ -2630,15 +3268,47 @@ export interface components {
             perf_per_dollar: number;
             /** Price Per Gpu Hour Micros */
             price_per_gpu_hour_micros: number;
+            /**
+             * Record
+             * @description uptime and sample size in words, such as "99.1 %, 41 days seen"
+             * @default
+             */
+            record: string;
             /** Region */
             region: string;
-            /** Reliability */
+            /**
+             * Reliability
+             * @description probability of surviving 24 h, Bayesian mean
+             */
             reliability: number;
+            /**
+             * Reliability High
+             * @description upper end of its 90 % interval
+             * @default 1
+             */
+            reliability_high: number;
+            /**
+             * Reliability Low
+             * @description lower end of its 90 % interval
+             * @default 0
+             */
+            reliability_low: number;
+            /**
+             * Seen S
+             * @description time online and time lost: what these figures rest on
+             * @default 0
+             */
+            seen_s: number;
             /** Simulated */
             simulated: boolean;
             state: components["schemas"]["OfferState"];
             /** Vram Gb */
             vram_gb: number;
+            /**
+             * Window Starts At
+             * @description its node's next maintenance: it takes nothing that would run into it
+             */
+            window_starts_at?: string | null;
         };
         /** OfferPageOut */
         OfferPageOut: {
@@ -2833,6 +3503,26 @@ export interface components {
              */
             next_cursor?: string | null;
         };
+        /** Page[DeviceEventOut] */
+        Page_DeviceEventOut_: {
+            /** Items */
+            items: components["schemas"]["DeviceEventOut"][];
+            /**
+             * Next Cursor
+             * @description Pass as `cursor` to get the next page; null on the last page.
+             */
+            next_cursor?: string | null;
+        };
+        /** Page[IncidentOut] */
+        Page_IncidentOut_: {
+            /** Items */
+            items: components["schemas"]["IncidentOut"][];
+            /**
+             * Next Cursor
+             * @description Pass as `cursor` to get the next page; null on the last page.
+             */
+            next_cursor?: string | null;
+        };
         /** Page[JobOut] */
         Page_JobOut_: {
             /** Items */
@@ -2867,6 +3557,16 @@ export interface components {
         Page_OpenSessionOut_: {
             /** Items */
             items: components["schemas"]["OpenSessionOut"][];
+            /**
+             * Next Cursor
+             * @description Pass as `cursor` to get the next page; null on the last page.
+             */
+            next_cursor?: string | null;
+        };
+        /** Page[ScoreChangeOut] */
+        Page_ScoreChangeOut_: {
+            /** Items */
+            items: components["schemas"]["ScoreChangeOut"][];
             /**
              * Next Cursor
              * @description Pass as `cursor` to get the next page; null on the last page.
@@ -2908,6 +3608,8 @@ export interface components {
             node_id: string;
             /** Node Name */
             node_name: string;
+            /** @description while it has to leave its node */
+            notice?: components["schemas"]["NoticeOut"] | null;
             /** Outcome */
             outcome: string | null;
             /** Rate Per Hour Micros */
@@ -3014,11 +3716,28 @@ export interface components {
             total_steps: number | null;
         };
         /**
+         * Promise
+         * @description What becomes of a job when its node dies.
+         */
+        Promise: {
+            saved: components["schemas"]["Saved"];
+            /**
+             * Says
+             * @description a sentence for the renter
+             */
+            says: string;
+            /**
+             * Why Not More
+             * @description what stands in the way of more; null: nothing
+             */
+            why_not_more?: string | null;
+        };
+        /**
          * Protection
          * @description What Catalyst does when the job's node dies.
          * @enum {string}
          */
-        Protection: "none" | "catalyst";
+        Protection: "none" | "catalyst" | "hot";
         /**
          * ReadinessOut
          * @description `ready` only when every part answers.
@@ -3030,6 +3749,20 @@ export interface components {
             };
             /** Ready */
             ready: boolean;
+        };
+        /**
+         * ReadingOut
+         * @description One metric: a value for each instant in `at`; null where nothing was told.
+         */
+        ReadingOut: {
+            /** High */
+            high: (number | null)[];
+            /** Low */
+            low: (number | null)[];
+            /** Mean */
+            mean: (number | null)[];
+            /** Unit */
+            unit: string;
         };
         /**
          * ReceiptLineOut
@@ -3089,6 +3822,12 @@ export interface components {
             /** Refunded Micros */
             refunded_micros: number;
             /**
+             * Standbys
+             * @description nodes that stood ready beside this booking, each with a bill of its own, on top; for its renter
+             * @default []
+             */
+            standbys: components["schemas"]["StandbyReceiptOut"][];
+            /**
              * Unpaid Micros
              * @description owed and not covered by the wallet or the job's budget; written off when the bill is final
              */
@@ -3122,6 +3861,12 @@ export interface components {
              */
             roles: components["schemas"]["Role"][];
         };
+        /**
+         * Resolution
+         * @description The three tables.
+         * @enum {string}
+         */
+        Resolution: "10s" | "1m" | "1h";
         /**
          * Resources
          * @description What a node must have to run the job.
@@ -3191,6 +3936,8 @@ export interface components {
             seq: number;
             /** Step */
             step: number | null;
+            /** @description of a dump of the whole job */
+            transparent?: components["schemas"]["DumpOut"] | null;
         };
         /** RestorePointsOut */
         RestorePointsOut: {
@@ -3207,11 +3954,160 @@ export interface components {
          */
         Role: "renter" | "owner" | "operator" | "admin";
         /**
+         * RulingIn
+         * @description PUT /incidents/{id}/ruling.
+         */
+        RulingIn: {
+            cause: components["schemas"]["Cause"];
+            /**
+             * Reason
+             * @description a sentence for the owner
+             */
+            reason: string;
+        };
+        /** RulingOut */
+        RulingOut: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            cause: components["schemas"]["Cause"];
+            /** Reason */
+            reason: string;
+            /** Undone At */
+            undone_at: string | null;
+            /** @description what the evidence had said */
+            was: components["schemas"]["Cause"] | null;
+        };
+        /** SampleOut */
+        SampleOut: {
+            /** Losses */
+            losses: number;
+            /** Online H */
+            online_h: number;
+        };
+        /**
+         * Saved
+         * @description What of a job outlives its node.
+         * @enum {string}
+         */
+        Saved: "nothing" | "folder" | "whole" | "whole_or_folder";
+        /**
          * Scope
          * @description What an API key may do.
          * @enum {string}
          */
         Scope: "read" | "write" | "admin";
+        /** ScoreChangeOut */
+        ScoreChangeOut: {
+            /** After */
+            after: number;
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Away S */
+            away_s: number;
+            /** Before */
+            before: number;
+            /**
+             * Drift
+             * @description from the change before this one until `before`: time passed, and the record of its owner and model
+             */
+            drift: number | null;
+            /**
+             * Host Losses
+             * @description what was added to its record; negative: taken back
+             */
+            host_losses: number;
+            /** Id */
+            id: string;
+            /** Incident Id */
+            incident_id: string | null;
+            /** Network Losses */
+            network_losses: number;
+            /** Reason */
+            reason: string;
+        };
+        /**
+         * ScoreOut
+         * @description A node's score with what it rests on.
+         */
+        ScoreOut: {
+            /**
+             * Expected
+             * @description what would be expected of it had it never been seen
+             */
+            expected: number;
+            /** @description the same GPU model at other owners */
+            fleet: components["schemas"]["SampleOut"];
+            /**
+             * Hazard Per Hour
+             * @description what the router expects: losses by host or network
+             */
+            hazard_per_hour: number;
+            /** Host Losses */
+            host_losses: number;
+            /**
+             * Interval
+             * @description how much of the posterior lies between the two
+             */
+            interval: number;
+            /**
+             * Losses
+             * @description times its lease ran out, whatever the cause
+             */
+            losses: number;
+            /** Network Losses */
+            network_losses: number;
+            /** Node Id */
+            node_id: string;
+            /** @description the same owner's other nodes */
+            owner: components["schemas"]["SampleOut"];
+            /**
+             * Record
+             * @description uptime and sample size in words, such as "99.1 %, 41 days seen"
+             */
+            record: string;
+            /**
+             * Reliability
+             * @description probability of surviving 24 h, Bayesian mean
+             */
+            reliability: number;
+            /**
+             * Reliability High
+             * @description upper end of its interval
+             */
+            reliability_high: number;
+            /**
+             * Reliability Low
+             * @description lower end of its interval
+             */
+            reliability_low: number;
+            /** Seen S */
+            seen_s: number;
+            /** Uptime */
+            uptime: number | null;
+        };
+        /** SeriesOut */
+        SeriesOut: {
+            /**
+             * At
+             * @description beginnings of the steps that have samples, oldest first
+             */
+            at: string[];
+            /**
+             * Device Uuid
+             * @description null: the node itself
+             */
+            device_uuid: string | null;
+            /** Metrics */
+            metrics: {
+                [key: string]: components["schemas"]["ReadingOut"];
+            };
+        };
         /**
          * SessionOut
          * @description GET /auth/session: who the browser's cookies belong to, and the token to echo as X-CSRF-Token.
@@ -3221,6 +4117,12 @@ export interface components {
             csrf_token: string;
             user: components["schemas"]["UserOut"];
         };
+        /**
+         * Severity
+         * @description How bad a device event is. Only a critical one drains the node.
+         * @enum {string}
+         */
+        Severity: "info" | "warning" | "critical";
         /** SignInIn */
         SignInIn: {
             /**
@@ -3242,6 +4144,148 @@ export interface components {
             p50: number;
             /** P99 */
             p99: number;
+        };
+        /**
+         * StandbyDownloadOut
+         * @description Addresses of what is to be kept at hand. The key of the data is not among them.
+         */
+        StandbyDownloadOut: {
+            /** Checkpoint Id */
+            checkpoint_id: string | null;
+            /** Epoch */
+            epoch: number | null;
+            folder: components["schemas"]["StandbyFolderOut"] | null;
+            /** Job Id */
+            job_id: string;
+            /** Manifest Blake3 */
+            manifest_blake3: string | null;
+            /** Manifest Url */
+            manifest_url: string | null;
+            /** Packs */
+            packs: {
+                [key: string]: string;
+            };
+            /** Seq */
+            seq: number | null;
+            /** Standby Id */
+            standby_id: string;
+        };
+        /** StandbyFolderOut */
+        StandbyFolderOut: {
+            /** Blake3 */
+            blake3: string;
+            /** Size Bytes */
+            size_bytes: number;
+            /** Url */
+            url: string;
+        };
+        /**
+         * StandbyOut
+         * @description The second node of a hot job (`protection: hot`).
+         */
+        StandbyOut: {
+            /**
+             * Bytes Held
+             * @default 0
+             */
+            bytes_held: number;
+            /**
+             * Checkpoint Id
+             * @description the checkpoint that it holds complete
+             */
+            checkpoint_id?: string | null;
+            /** Checkpoint Seq */
+            checkpoint_seq?: number | null;
+            /** Chosen At */
+            chosen_at?: string | null;
+            /** Gpu Model */
+            gpu_model?: string | null;
+            /**
+             * Held At
+             * @description when it last said what it holds
+             */
+            held_at?: string | null;
+            /** Id */
+            id?: string | null;
+            /** Node Id */
+            node_id?: string | null;
+            /** Node Name */
+            node_name?: string | null;
+            /** Problem */
+            problem?: string | null;
+            /**
+             * Rate Per Hour Micros
+             * @description what it costs while it is ready, on top of the job's own rate
+             */
+            rate_per_hour_micros?: number | null;
+            /** Ready Since */
+            ready_since?: string | null;
+            /** Region */
+            region?: string | null;
+            /**
+             * State
+             * @description preparing: fetching, or not proven ready, and costs nothing; ready: holds the newest checkpoint and has the GPUs free; none: no node can stand by at present, and the job has ordinary protection
+             */
+            state: string;
+            /**
+             * Why None
+             * @description a sentence for people
+             */
+            why_none?: string | null;
+        };
+        /**
+         * StandbyReceiptOut
+         * @description What standing by cost: `billed_us` × rate, rounded half to even, as on a booking's own bill.
+         */
+        StandbyReceiptOut: {
+            /** Billed Us */
+            billed_us: number;
+            /** Charged Micros */
+            charged_micros: number;
+            /** Final */
+            final: boolean;
+            /**
+             * Lines
+             * @description when the node was proven ready to take the job over
+             */
+            lines: components["schemas"]["ReceiptLineOut"][];
+            /** Node Name */
+            node_name: string;
+            /** Owner Share Percent */
+            owner_share_percent: number;
+            /** Rate Per Hour Micros */
+            rate_per_hour_micros: number;
+            /** Refunded Micros */
+            refunded_micros: number;
+            /** Standby Id */
+            standby_id: string;
+        };
+        /**
+         * TelemetryOut
+         * @description GET /nodes/{id}/telemetry.
+         */
+        TelemetryOut: {
+            /** Node Id */
+            node_id: string;
+            /** @description of what was read */
+            resolution: components["schemas"]["Resolution"];
+            /** Series */
+            series: components["schemas"]["SeriesOut"][];
+            /**
+             * Since
+             * Format: date-time
+             */
+            since: string;
+            /**
+             * Step S
+             * @description between two points: the resolution, or a multiple of it
+             */
+            step_s: number;
+            /**
+             * Until
+             * Format: date-time
+             */
+            until: string;
         };
         /**
          * TokensOut
@@ -3268,6 +4312,56 @@ export interface components {
              * @description between 1 and 10,000 units
              */
             amount_micros: number;
+        };
+        /**
+         * TransparentFacts
+         * @description What a node's probe proved of whole-job checkpoints. `why_not` is empty when it did.
+         */
+        TransparentFacts: {
+            /**
+             * By
+             * @description with what, e.g. 'criu 4.2.1 by runc 1.1.5'
+             * @default
+             */
+            by: string;
+            /**
+             * Cpu Flags
+             * @description what a restored program may already rely on
+             */
+            cpu_flags?: string[];
+            /**
+             * Criu
+             * @default
+             */
+            criu: string;
+            /**
+             * Gpu Why Not
+             * @description why a job's memory on a real GPU cannot be dumped; empty: it can, or none is real
+             * @default
+             */
+            gpu_why_not: string;
+            /**
+             * Kernel
+             * @default
+             */
+            kernel: string;
+            /**
+             * Machine
+             * @description x86_64, aarch64
+             * @default
+             */
+            machine: string;
+            /**
+             * System
+             * @description names the libraries that jobs map from the node's own system: equal, or not restorable
+             * @default
+             */
+            system: string;
+            /**
+             * Why Not
+             * @default
+             */
+            why_not: string;
         };
         /** UploadIn */
         UploadIn: {
@@ -3308,6 +4402,23 @@ export interface components {
             name: string;
             /** Roles */
             roles: components["schemas"]["Role"][];
+        };
+        /**
+         * WaitingOut
+         * @description Why the job is not placed. It is not billed, and is tried again at `next_attempt_at` or when something comes free.
+         */
+        WaitingOut: {
+            /**
+             * Held Back Until
+             * @description it keeps a pause until then, after moves or starts that failed in a row
+             */
+            held_back_until?: string | null;
+            /** Hints */
+            hints: components["schemas"]["HintOut"][];
+            /** Next Attempt At */
+            next_attempt_at: string | null;
+            /** Summary */
+            summary: string;
         };
         /**
          * WalletEntryOut
@@ -3354,6 +4465,39 @@ export interface components {
             /** Spent 30D Micros */
             spent_30d_micros: number;
         };
+        /**
+         * WindowOut
+         * @description A maintenance window. Jobs leave before `starts_at`; at `ends_at` the node is back in service by itself.
+         */
+        WindowOut: {
+            /**
+             * Ends At
+             * Format: date-time
+             */
+            ends_at: string;
+            /** Id */
+            id: string;
+            /** Reason */
+            reason: string | null;
+            /**
+             * Starts At
+             * Format: date-time
+             */
+            starts_at: string;
+            state: components["schemas"]["WindowState"];
+        };
+        /**
+         * WindowState
+         * @description Where a maintenance window stands.
+         * @enum {string}
+         */
+        WindowState: "planned" | "active" | "over" | "cancelled";
+        /**
+         * Witness
+         * @description Kinds of evidence. They are independent of each other: no one of them could have caused what another saw.
+         * @enum {string}
+         */
+        Witness: "platform" | "gateway" | "telemetry" | "agent" | "run_report" | "comparison";
     };
     responses: never;
     parameters: never;
@@ -3929,6 +5073,48 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["JoinOut"];
+                };
+            };
+            /** @description The request can never work as it is */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    download_for_standby: {
+        parameters: {
+            query?: never;
+            header?: {
+                authorization?: string | null;
+            };
+            path: {
+                standby_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StandbyDownloadOut"];
                 };
             };
             /** @description The request can never work as it is */
@@ -4660,6 +5846,50 @@ export interface operations {
             };
         };
     };
+    fault_device: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DemoFaultIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DemoNodeOut"];
+                };
+            };
+            /** @description The request can never work as it is */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     kill_node: {
         parameters: {
             query?: {
@@ -4716,6 +5946,46 @@ export interface operations {
                 "application/json": components["schemas"]["DemoLinkIn"];
             };
         };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DemoNodeOut"];
+                };
+            };
+            /** @description The request can never work as it is */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    repair_node: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
         responses: {
             /** @description Successful Response */
             200: {
@@ -4882,6 +6152,90 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["GpuModelOut"][];
+                };
+            };
+            /** @description The request can never work as it is */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    rule_on_incident: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                incident_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RulingIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["IncidentOut"];
+                };
+            };
+            /** @description The request can never work as it is */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    undo_ruling: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                incident_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["IncidentOut"];
                 };
             };
             /** @description The request can never work as it is */
@@ -5596,6 +6950,388 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["NodeOut"];
+                };
+            };
+            /** @description The request can never work as it is */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_node_events: {
+        parameters: {
+            query?: {
+                cursor?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                node_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_DeviceEventOut_"];
+                };
+            };
+            /** @description The request can never work as it is */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_incidents: {
+        parameters: {
+            query?: {
+                cursor?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                node_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_IncidentOut_"];
+                };
+            };
+            /** @description The request can never work as it is */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    plan_maintenance: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                node_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MaintenanceIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WindowOut"];
+                };
+            };
+            /** @description The request can never work as it is */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    cancel_maintenance: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                node_id: string;
+                window_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request can never work as it is */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    join_pool: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                node_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NodeOut"];
+                };
+            };
+            /** @description The request can never work as it is */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    leave_pool: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                node_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NodeOut"];
+                };
+            };
+            /** @description The request can never work as it is */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_score: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                node_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ScoreOut"];
+                };
+            };
+            /** @description The request can never work as it is */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_score_changes: {
+        parameters: {
+            query?: {
+                cursor?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                node_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ScoreChangeOut_"];
+                };
+            };
+            /** @description The request can never work as it is */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_node_telemetry: {
+        parameters: {
+            query?: {
+                /** @description a GPU's UUID, or `node` for the machine itself */
+                device?: string | null;
+                /** @description default: an hour before `to` */
+                from?: string | null;
+                /** @description names, separated by commas; default: all */
+                metrics?: string | null;
+                resolution?: "auto" | "10s" | "1m" | "1h";
+                /** @description default: now */
+                to?: string | null;
+            };
+            header?: never;
+            path: {
+                node_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TelemetryOut"];
                 };
             };
             /** @description The request can never work as it is */

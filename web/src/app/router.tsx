@@ -52,6 +52,10 @@ export const router = createBrowserRouter([
             children: [
               { path: "nodes", lazy: async () => ({ Component: (await import("./pages/nodes")).NodesPage }) },
               {
+                path: "nodes/:nodeId",
+                lazy: async () => ({ Component: (await import("./pages/node")).NodePage }),
+              },
+              {
                 path: "earnings",
                 lazy: async () => ({ Component: (await import("./pages/earnings")).EarningsPage }),
               },

@@ -9,6 +9,14 @@ export const nodesQuery = queryOptions({
   refetchInterval: 2_000,
 });
 
+export const nodeQuery = (nodeId: string) =>
+  queryOptions({
+    queryKey: ["nodes", nodeId],
+    queryFn: ({ signal }) =>
+      answered(api.GET("/api/v1/nodes/{node_id}", { signal, params: { path: { node_id: nodeId } } })),
+    refetchInterval: 2_000,
+  });
+
 export function useEnrolmentToken() {
   return useMutation({
     mutationFn: (body: Schemas["EnrolmentTokenIn"]) =>

@@ -1,5 +1,6 @@
-import { Cpu, MemoryStick, Trash2 } from "lucide-react";
+import { ChartSpline, Cpu, MemoryStick, Trash2 } from "lucide-react";
 import type { ReactNode } from "react";
+import { Link } from "react-router";
 import { Ago } from "@/components/ago";
 import { SimulatedBadge } from "@/components/simulated-badge";
 import { Badge } from "@/components/ui/badge";
@@ -33,7 +34,11 @@ export function NodeCard({ node, offer }: { node: Node; offer: ReactNode }) {
       <div className="flex flex-wrap items-start justify-between gap-3 px-4 pt-4 sm:px-5">
         <div className="min-w-0">
           <div className="flex flex-wrap items-center gap-2">
-            <h2 className="font-semibold">{node.name}</h2>
+            <h2 className="font-semibold">
+              <Link to={`/nodes/${node.id}`} className="hover:underline">
+                {node.name}
+              </Link>
+            </h2>
             <LivenessBadge liveness={node.state || node.liveness} />
             {node.status === "pending" ? <Badge tone="warn">awaiting verification</Badge> : null}
             {node.simulated ? <SimulatedBadge /> : null}
@@ -43,6 +48,11 @@ export function NodeCard({ node, offer }: { node: Node; offer: ReactNode }) {
           </p>
         </div>
         <div className="flex items-center gap-1.5">
+          <Button asChild size="sm" variant="ghost">
+            <Link to={`/nodes/${node.id}`}>
+              <ChartSpline aria-hidden /> Readings
+            </Link>
+          </Button>
           {node.status !== "verified" ? null : serving ? (
             <Confirm
               title={`Take ${node.name} out of service?`}
