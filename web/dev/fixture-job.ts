@@ -211,6 +211,7 @@ export class Story {
       node_id: this.#offer.node_id,
       node_name: this.job.placement?.node_name ?? this.#offer.node_name,
       gpu_model: this.#offer.gpu_model,
+      kind: "on_demand",
       device_ids: ["dev_0_0"],
       state: "active",
       rate_per_hour_micros: this.#offer.price_per_gpu_hour_micros,

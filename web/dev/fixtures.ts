@@ -81,6 +81,7 @@ export const offers: Schemas["OfferOut"][] = FLEET.map(
       perf_per_dollar: facts.fp16 / (price / 1e6),
       simulated: true,
       state: "listed" as const,
+      in_pool: false,
       listed_at: hoursAgo(3),
     };
   },
@@ -120,6 +121,8 @@ export const nodes: Schemas["NodeOut"][] = FLEET.slice(0, 4).map(
     online_s: 93_000 - index * 7_000,
     last_seen_at: hoursAgo(index === 3 ? 2 : 0),
     enrolled_at: hoursAgo(30),
+    in_pool: false,
+    windows: [],
     running_jobs: index === 0 ? 1 : 0,
   }),
 );

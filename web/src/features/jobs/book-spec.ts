@@ -32,7 +32,7 @@ export const bookSchema = z
       .min(1, "At least 1 s.")
       .max(86_400, "At most a day."),
     budget: money,
-    protection: z.enum(["catalyst", "none"]),
+    protection: z.enum(["catalyst", "hot", "none"]),
     environment: z.array(
       z.object({
         name: z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/, "Letters, digits and _; not a digit first."),
@@ -69,6 +69,7 @@ export function specOf(values: BookValues, beside: Beside = {}): Schemas["JobSpe
     environment: Object.fromEntries(values.environment.map(({ name, value }) => [name, value])),
     upload_id: uploadId,
     ...(extras.image ? { image: extras.image } : {}),
+    ...(extras.kind ? { kind: extras.kind } : {}),
     resources: {
       gpus: values.gpus,
       vram_gb_min: 0,

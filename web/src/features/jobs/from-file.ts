@@ -11,6 +11,7 @@ export type Extras = Pick<JobFile["spec"], "resources" | "failover"> & {
   /** `every: auto`: the form's interval counts until the cost of a checkpoint is known. */
   auto?: boolean;
   image?: string | null;
+  kind?: JobFile["spec"]["kind"];
 };
 
 export const NO_EXTRAS: Extras = { resources: {}, failover: {} };
@@ -91,6 +92,7 @@ export function filledFrom({ spec }: JobFile, terms: Terms): Filled {
       ...(keep === undefined ? {} : { keep }),
       ...(auto === undefined ? {} : { auto }),
       ...(spec.image === undefined ? {} : { image: spec.image }),
+      ...(spec.kind === undefined ? {} : { kind: spec.kind }),
       ...(spec.budget.per_hour_micros_max === undefined
         ? {}
         : { per_hour_micros_max: spec.budget.per_hour_micros_max }),
@@ -110,6 +112,7 @@ export function extrasInWords(extras: Extras): string[] {
     ["gpu_model", resources.gpu_models?.join(", ")],
     ["region", resources.regions?.join(", ")],
     ["image", extras.image],
+    ["kind", extras.kind],
     ["every", extras.auto ? "auto" : undefined],
     ["keep last", extras.keep?.last],
     ["keep hourly", extras.keep?.hourly],
@@ -122,6 +125,7 @@ export function extrasInWords(extras: Extras): string[] {
     ],
     ["same_region_only", failover.same_region_only],
     ["deadline", failover.deadline_s ? formatDuration(failover.deadline_s) : undefined],
+    ["notice_signal", failover.notice_signal],
   ];
   return words
     .filter(([, value]) => value !== undefined && value !== null && value !== "")

@@ -42,13 +42,14 @@ const FIELDS = {
     "budget",
     "protection",
     "failover",
+    "kind",
     "max_duration",
   ],
   resources: ["gpus", "vram_gb", "gpu_model", "cpus", "memory_gb", "disk_gb", "region", "network"],
   checkpoint: ["path", "every", "keep"],
   "checkpoint.keep": ["last", "hourly"],
   budget: ["per_hour", "total"],
-  failover: ["on_node_loss", "max_moves", "per_hour", "same_region_only", "deadline"],
+  failover: ["on_node_loss", "max_moves", "per_hour", "same_region_only", "deadline", "notice_signal"],
 } as const satisfies Record<string, readonly string[]>;
 
 type Section = keyof typeof FIELDS;
@@ -236,7 +237,10 @@ function interpret(document: Mapping): JobFile {
     image: take(document, "", "image", text),
     environment: "env" in document ? read.environment(document.env) : undefined,
     protection: take(document, "", "protection", (field, value) =>
-      read.choice(field, value, ["none", "catalyst"] as const),
+      read.choice(field, value, ["none", "catalyst", "hot"] as const),
+    ),
+    kind: take(document, "", "kind", (field, value) =>
+      read.choice(field, value, ["on_demand", "interruptible"] as const),
     ),
     duration_s_max: take(document, "", "max_duration", duration),
   });
@@ -290,6 +294,9 @@ function interpret(document: Mapping): JobFile {
         per_hour_micros_max: take(failover, "failover", "per_hour", money),
         same_region_only: take(failover, "failover", "same_region_only", flag),
         deadline_s: take(failover, "failover", "deadline", duration),
+        notice_signal: take(failover, "failover", "notice_signal", (field, value) =>
+          read.choice(field, value, ["SIGUSR1", "SIGUSR2", "SIGHUP", "SIGINT", "SIGTERM"] as const),
+        ),
       }),
     } as JobFile["spec"],
     files: typeof files === "string" ? files : null,

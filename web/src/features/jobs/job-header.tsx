@@ -18,6 +18,7 @@ import { runningCost } from "./cost";
 import { StateBadge } from "./state-badge";
 import type { Connection } from "./stream-state";
 import { isFinal, type Job } from "./types";
+import { LeavingNotice, Waiting } from "./waiting";
 
 interface JobHeaderProps {
   job: Job;
@@ -59,7 +60,9 @@ export function JobHeader({ job, connection, bookingChargedMicros, controls }: J
         <div className="flex min-w-0 flex-wrap items-center gap-x-3 gap-y-1.5">
           <h1 className="truncate text-xl font-semibold">{job.name}</h1>
           <StateBadge state={job.state} />
-          {job.spec.protection === "catalyst" ? (
+          {job.spec.protection === "hot" ? (
+            <Badge tone="accent">Hot standby</Badge>
+          ) : job.spec.protection === "catalyst" ? (
             <Badge tone="accent">Catalyst protection</Badge>
           ) : (
             <Badge>no protection</Badge>
@@ -98,7 +101,11 @@ export function JobHeader({ job, connection, bookingChargedMicros, controls }: J
 
       <div className="mt-4 grid gap-3 empty:hidden">
         <ProblemNotice error={stop.error} />
-        {job.detail && (job.state === "failed" || job.state === "stopped" || job.state === "queued") ? (
+        {placement && !ended ? <LeavingNotice placement={placement} /> : null}
+        {job.waiting ? <Waiting waiting={job.waiting} /> : null}
+        {job.detail &&
+        !job.waiting &&
+        (job.state === "failed" || job.state === "stopped" || job.state === "queued") ? (
           <Notice tone={job.state === "failed" ? "bad" : "info"}>
             <p>{job.detail}</p>
             <p className="mt-0.5 font-mono text-xs text-ink-2">

@@ -52,6 +52,7 @@ export function JobSpecPanel({ spec }: { spec: Job["spec"] }) {
               "none"
             )}
           </Fact>
+          <Fact label="Booking">{(spec.kind ?? "on_demand").replaceAll("_", "-")}</Fact>
           <Fact label="Protection">{spec.protection ?? "catalyst"}</Fact>
         </dl>
       </Card>

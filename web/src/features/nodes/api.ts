@@ -38,6 +38,46 @@ export function useDrainNode() {
   });
 }
 
+export function usePlanMaintenance(nodeId: string) {
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: (body: Schemas["MaintenanceIn"]) =>
+      answered(
+        api.POST("/api/v1/nodes/{node_id}/maintenance", { params: { path: { node_id: nodeId } }, body }),
+      ),
+    onSuccess: () => client.invalidateQueries({ queryKey: ["nodes"] }),
+  });
+}
+
+export function useCancelMaintenance(nodeId: string) {
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: (windowId: string) =>
+      done(
+        api.DELETE("/api/v1/nodes/{node_id}/maintenance/{window_id}", {
+          params: { path: { node_id: nodeId, window_id: windowId } },
+        }),
+      ),
+    onSettled: () => client.invalidateQueries({ queryKey: ["nodes"] }),
+  });
+}
+
+/** The replacement pool: only jobs that lost their node, and those before the market. */
+export function useReplacementPool(nodeId: string) {
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: (joins: boolean) => {
+      const params = { params: { path: { node_id: nodeId } } };
+      return answered(
+        joins
+          ? api.PUT("/api/v1/nodes/{node_id}/pool", params)
+          : api.DELETE("/api/v1/nodes/{node_id}/pool", params),
+      );
+    },
+    onSettled: () => client.invalidateQueries({ queryKey: ["nodes"] }),
+  });
+}
+
 export function useRemoveNode() {
   const client = useQueryClient();
   return useMutation({

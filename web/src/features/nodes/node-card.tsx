@@ -14,11 +14,17 @@ import { formatDuration } from "@/lib/time";
 import { formatCount, formatPercent, plural } from "@/lib/units";
 import { type Node, useDrainNode, useRemoveNode } from "./api";
 import { LivenessBadge } from "./liveness-badge";
+import { MaintenanceSection } from "./maintenance-section";
 
 /** Heartbeats stay in the gateway's memory; the recorded instant is that of the last change, so it says nothing now. */
 function LastHeard({ node }: { node: Node }) {
   if (node.liveness === "online") return "now";
   return node.last_seen_at ? <Ago at={node.last_seen_at} /> : "never";
+}
+
+function deviceState(device: Node["devices"][number]): string {
+  if (device.fault) return device.back_at ? "failed, on probation" : "failed";
+  return device.in_use ? "in use" : "free";
 }
 
 /** One machine. What it is offered for is the market's matter and comes in as `offer`. */
@@ -41,6 +47,7 @@ export function NodeCard({ node, offer }: { node: Node; offer: ReactNode }) {
             </h2>
             <LivenessBadge liveness={node.state || node.liveness} />
             {node.status === "pending" ? <Badge tone="warn">awaiting verification</Badge> : null}
+            {node.in_pool ? <Badge tone="accent">replacement pool</Badge> : null}
             {node.simulated ? <SimulatedBadge /> : null}
           </div>
           <p className="mt-0.5 text-sm text-ink-2">
@@ -128,14 +135,18 @@ export function NodeCard({ node, offer }: { node: Node; offer: ReactNode }) {
             {node.devices.map((device) => (
               <li
                 key={device.id}
-                title={`${device.model}, ${device.vram_gb} GB: ${device.in_use ? "in use" : "free"}`}
+                title={`${device.model}, ${device.vram_gb} GB: ${deviceState(device)}`}
                 className={cn(
                   "h-6 max-w-14 min-w-9 flex-1 rounded-sm border",
-                  device.in_use ? "border-accent-ink bg-accent" : "border-line-strong bg-hover",
+                  device.fault
+                    ? "border-bad bg-bad-soft"
+                    : device.in_use
+                      ? "border-accent-ink bg-accent"
+                      : "border-line-strong bg-hover",
                 )}
               >
                 <span className="sr-only">
-                  {device.model}: {device.in_use ? "in use" : "free"}
+                  {device.model}: {deviceState(device)}
                 </span>
               </li>
             ))}
@@ -165,6 +176,7 @@ export function NodeCard({ node, offer }: { node: Node; offer: ReactNode }) {
           <Stat label="Last heard" value={<LastHeard node={node} />} />
         </dl>
       </div>
+      <MaintenanceSection node={node} />
       <div className="border-t border-line px-4 py-3 sm:px-5">{offer}</div>
     </Card>
   );
