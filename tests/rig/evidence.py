@@ -3,6 +3,7 @@
 import sys
 from typing import Any
 
+from gp4u.api import ApiError
 from gp4u_protocol.checkpoint.errors import Damaged
 
 from tests.rig.cluster import Cluster
@@ -45,6 +46,8 @@ def gather(cluster: Cluster, renter: Renter) -> None:
         for checkpoint in renter.pages(f"/jobs/{job.id}/checkpoints"):
             if checkpoint["damaged_at"] is None:
                 step, problem = _read_back(renter, job, checkpoint)
+                if problem is not None and not _is_listed(renter, job, checkpoint["id"]):
+                    continue  # the collection took it out of sight after we had seen it
                 renter.history.write(
                     "read",
                     job=job.id,
@@ -65,12 +68,16 @@ def gather(cluster: Cluster, renter: Renter) -> None:
     renter.history.write("database", tables=tables)
 
 
+def _is_listed(renter: Renter, job: Job, checkpoint_id: str) -> bool:
+    return checkpoint_id in {row["id"] for row in renter.pages(f"/jobs/{job.id}/checkpoints")}
+
+
 def _read_back(renter: Renter, job: Job, checkpoint: dict[str, Any]) -> tuple[int, str | None]:
     """The step in the checkpoint, and what is wrong with it."""
     try:
         files = renter.read_back(job, checkpoint)
-    except Damaged as damage:
-        return 0, f"damaged: {damage}"
+    except (Damaged, ApiError) as failure:
+        return 0, f"{type(failure).__name__}: {failure}"
     if "state.bin" not in files:
         return 0, None if checkpoint["step"] is None else "state.bin is missing"
     found = files["state.bin"]

@@ -54,7 +54,7 @@ def test_h19_collection_under_kills_takes_nothing_that_a_checkpoint_needs(rig: W
 def test_h25_a_database_restored_from_a_backup_runs_no_job_twice(rig: World) -> None:
     """The drill that docs/design/rig.md describes: stop the platform, put the backup back, wait until no lease can be alive,
     start. Agents must claim anew; what ran under epochs that the database has forgotten is ended."""
-    job = rig.renter.submit(steps=150, on="b1", pace_s=0.3)
+    job = rig.renter.submit(steps=90, on="b1", pace_s=0.3)
     rig.wait_for_save(job)
     backup_at = rig.cluster.back_up()
     rig.history.write("note", what="backup", backup_at=backup_at)
