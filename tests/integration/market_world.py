@@ -7,6 +7,7 @@ from itertools import count
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from gp4u_protocol.messages import DeviceFacts, NodeFacts, join_bytes
+from gp4u_protocol.transparent import TransparentFacts
 from gp4u_server.foundation.events import EventBus
 from gp4u_server.foundation.outbox import PostgresOutbox
 from gp4u_server.kit.clock import ManualClock
@@ -26,7 +27,13 @@ VRAM_MB = {"RTX_3090": 24576, "RTX_4090": 24564, "L40S": 46068, "A100_80GB": 819
 
 
 def facts(
-    *, model: str = "RTX_4090", gpus: int = 1, hostname: str = "box", simulated: bool = True, tag: str = ""
+    *,
+    model: str = "RTX_4090",
+    gpus: int = 1,
+    hostname: str = "box",
+    simulated: bool = True,
+    tag: str = "",
+    transparent: TransparentFacts | None = None,
 ) -> NodeFacts:
     """Plausible facts of a machine; `tag` makes the GPUs' UUIDs its own."""
     return NodeFacts(
@@ -46,7 +53,8 @@ def facts(
             )
             for number in range(gpus)
         ],
-        runtimes={"sandbox": "bubblewrap+seccomp"},
+        runtimes={"sandbox": "bubblewrap+seccomp", **({"bundle": "runc"} if transparent else {})},
+        transparent=transparent,
         simulated=simulated,
     )
 

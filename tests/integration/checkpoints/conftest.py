@@ -11,6 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 import uvicorn
+from blake3 import blake3
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fastapi import FastAPI, Header
 from gp4u_agent.checkpoint.engine import CheckpointEngine
@@ -31,7 +32,9 @@ from gp4u_server.catalyst.jobs.service import JobService
 from gp4u_server.foundation.events import EventBus
 from gp4u_server.foundation.outbox import PostgresOutbox
 from gp4u_server.kit.db import Database
+from gp4u_server.nodes.service import NodeService
 from gp4u_server.nodes.tokens import AgentTokens
+from gp4u_server.nodes.types import NodeIdentity, NodeStatus
 
 
 class NoGateways:
@@ -39,6 +42,13 @@ class NoGateways:
 
     async def bump_desired(self, session: object, node_id: str) -> int:
         return 1
+
+
+class NodeKeys:
+    """The nodes' public keys, each made of its id; nodes themselves have their own tests."""
+
+    async def identity(self, session: object, node_id: str) -> NodeIdentity:
+        return NodeIdentity(blake3(node_id.encode()).digest(), NodeStatus.VERIFIED)
 
 
 @dataclass
@@ -121,7 +131,7 @@ class World:
         (root / "job").mkdir(parents=True, exist_ok=True)
         return CheckpointEngine(
             http or self.agent(placed.node_id), placed.spec, placed.data_key, root / "job" / "ckpt", root / "cache",
-            lambda: (), first_delay_s=0.01,
+            lambda: (), first_delay_s=0.01, dump_folder=root / "dump",
         )  # fmt: skip
 
     def renter(self, user_id: str = "usr_renter") -> httpx2.AsyncClient:
@@ -153,7 +163,7 @@ async def world(database: Database, tmp_path: Path) -> AsyncIterator[World]:
     app = FastAPI()
     app.state.provided = {
         Database: database, JobService: jobs, CheckpointService: checkpoints, AgentTokens: tokens,
-        FolderObjectStore: store, CheckpointChoices: choices,
+        FolderObjectStore: store, CheckpointChoices: choices, NodeService: NodeKeys(),
     }  # fmt: skip
     app.dependency_overrides[current_user] = _named_user  # signing in has its own tests
     for router in (endpoints.router, agent_endpoints.router, objectstore_web.router):

@@ -1,6 +1,7 @@
 """Checkpoints through the real API: the engine, the fence, the rows, the renter's way to them."""
 
 import asyncio
+import base64
 import os
 import random
 from pathlib import Path
@@ -14,7 +15,10 @@ from gp4u_agent.http import AgentHttp, StaleEpoch
 from gp4u_protocol.checkpoint.manifest import open_manifest
 from gp4u_protocol.checkpoint.reading import Staging, plan_reads
 from gp4u_protocol.checkpoint.sealing import JobKeys, Opener
+from gp4u_protocol.job_spec import CheckpointRule
+from gp4u_protocol.transparent import TransparentFacts
 from gp4u_server.catalyst.checkpoints import agent_endpoints
+from gp4u_server.catalyst.checkpoints.service import StoredFootprint
 from sqlalchemy import text
 
 from tests.integration.checkpoints.conftest import World, decoded
@@ -53,6 +57,31 @@ async def test_a_job_goes_on_elsewhere_from_what_was_saved(world: World, tmp_pat
             text("SELECT count(*) FROM open_uploads WHERE finished_at IS NULL")
         )
     assert (job.checkpoints_count, open_uploads) == (2, 0)
+
+
+async def test_a_dump_of_the_whole_job_says_whose_signature_it_bears(world: World, tmp_path: Path) -> None:
+    """The key is the platform's word on who made it; the router hears what that node was."""
+    made_by = TransparentFacts(by="criu 4.2.1", machine="x86_64", system="abc")
+    job_id = await world.create_job(checkpoint=CheckpointRule(path="ckpt", source="transparent"))
+    first = await world.place(job_id, "node_a")
+    engine = world.engine(first, tmp_path / "a")
+    await engine.restore()
+    _fill(tmp_path / "a" / "job" / "ckpt", 1)
+    _fill(tmp_path / "a" / "dump", 2)
+    saved = await engine.snapshot("interval", whole=made_by.model_dump(mode="json"))
+    assert saved is not None
+    await world.lose("node_a")
+    second = await world.place(job_id, "node_b")
+    restored = await world.engine(second, tmp_path / "b").restore()
+    assert restored.dumped_by == base64.b64encode(blake3(b"node_a").digest()).decode()
+    assert tree(tmp_path / "b" / "dump") == tree(tmp_path / "a" / "dump")
+    assert not (tmp_path / "b" / "job" / "ckpt").exists()
+    async with world.database.transaction() as session:
+        job = await world.jobs.get(session, job_id)
+        assert await StoredFootprint().dumped_on(session, job) == made_by
+    async with world.renter() as renter:
+        (shown,) = (await renter.get(f"/api/v1/jobs/{job_id}/checkpoints")).json()["items"]
+    assert shown["transparent"] is True
 
 
 async def test_h3_every_call_of_an_old_epoch_is_refused(world: World, tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """Placing jobs for real: search, decide, book, place, and say why."""
 
 import asyncio
+import json
 
+from gp4u_protocol.transparent import TransparentFacts
 from gp4u_server.catalyst.routing.service import Router
 from sqlalchemy import text
 
@@ -125,3 +127,49 @@ async def test_h1_jobs_submitted_at_once_share_the_gpus_without_overlap(marketpl
         ).all()
     assert tuple(held) == (4, 4)
     assert len(set(uuids)) == len(uuids) == 4
+
+
+NEW = TransparentFacts(by="criu", machine="x86_64", kernel="6.18", criu="4.2", system="abc")
+OLD = NEW.model_copy(update={"kernel": "6.1"})
+
+
+async def test_a_job_that_is_saved_whole_goes_where_its_dump_can_be_restored(marketplace):
+    """And is told at its submission what it will get."""
+    await marketplace.offer(name="plain", price=50_000)
+    job = await marketplace.submit(checkpoint={"source": "transparent"})
+    assert (job["placement"], job["promise"]["saved"]) == (None, "whole")
+    async with marketplace.database.transaction() as session:
+        for statement in (
+            (
+                "INSERT INTO open_uploads (id, job_id, placement_id, epoch, seq, finished_at)"
+                " VALUES ('up_1', :job, 'plc_0', 1, 1, now())"
+            ),
+            (
+                "INSERT INTO checkpoints (id, job_id, epoch, seq, upload_id, placement_id, node_id, node_name, manifest_key,"
+                " manifest_blake3, manifest_bytes, files, size_bytes, stored_bytes, trigger, transparent)"
+                " VALUES ('ckpt_1', :job, 1, 1, 'up_1', 'plc_0', 'n', 'n', 'k', 'b', 1, 1, 1, 1, 'interval', :dump)"
+            ),
+            "UPDATE jobs SET checkpoint_id = 'ckpt_1', checkpoint_epoch = 1, checkpoint_seq = 1 WHERE id = :job",
+        ):
+            dump = json.dumps({"made_by": NEW.model_dump(mode="json"), "signed_by": ""})
+            values = {"job": job["id"], "dump": dump}
+            await session.execute(text(statement), {k: v for k, v in values.items() if f":{k}" in statement})
+    await marketplace.offer(name="old", price=100_000, transparent=OLD)
+    new = await marketplace.offer(name="new", price=900_000, transparent=NEW)
+    async with marketplace.database.transaction() as session:
+        result = await marketplace.platform.get(Router).place(session, job["id"])
+    assert result.offer_id == new["id"]
+    async with marketplace.database.transaction() as session:
+        assert await session.scalar(text("SELECT transparent FROM placements"))
+    by_name = {each["node_name"]: each for each in (await marketplace.decisions(job["id"]))[0]["candidates"]}
+    assert "its kernel 6.1 is older than 6.18" in by_name["old"]["excluded_because"]
+
+
+async def test_an_auto_job_is_promised_what_its_node_can(marketplace):
+    whole = await marketplace.offer(name="whole", price=100_000, transparent=NEW)
+    job = await marketplace.submit(checkpoint={"source": "auto"})
+    assert (job["placement"]["node_id"], job["promise"]["saved"]) == (whole["node_id"], "whole")
+    await marketplace.offer(name="plain", price=900_000)
+    job = await marketplace.submit(checkpoint={"source": "auto"})
+    assert job["promise"]["saved"] == "folder"
+    assert job["promise"]["why_not_more"]

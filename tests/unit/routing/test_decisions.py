@@ -11,6 +11,7 @@ from gp4u_server.catalyst.routing.decisions import (
     counts_by_reason,
     need_of,
     retry_pause,
+    saved_whole,
     summary_of_choice,
     weigh,
 )
@@ -348,3 +349,47 @@ def test_pauses_grow_and_are_bounded():
         15,
         15,
     ]
+
+
+# --- jobs that are saved whole ----------------------------------------------------------------------------
+
+WHOLE = replace(OFFER, id="offer_w", node_id="node_w", runtimes=("sandbox", "bundle"))
+CHEAP = replace(WHOLE, id="offer_c", node_id="node_c", price_per_gpu_hour_micros=100_000)
+
+
+def saved_by(source: str, **unrestorable: str) -> Need:
+    wanted = JobSpec.model_validate({"command": "x", "checkpoint": {"source": source}})
+    return replace(need_of(wanted, models=()), unrestorable=unrestorable)
+
+
+def test_a_transparent_job_takes_only_nodes_that_save_it_whole():
+    first, second = weigh(saved_by("transparent"), [OFFER, WHOLE])
+    assert first.offer is WHOLE
+    assert [limit for limit, _ in second.failed] == [Limit.RUNTIME]
+
+
+def test_a_transparent_job_waits_rather_than_lose_its_memory():
+    (only,) = weigh(saved_by("transparent", node_w="its kernel is older"), [WHOLE])
+    assert [limit for limit, _ in only.failed] == [Limit.DUMP]
+    assert "its kernel is older" in only.excluded_because
+
+
+def test_an_auto_job_goes_where_its_memory_can_and_else_begins_with_its_folder():
+    need = saved_by("auto", node_c="its kernel is older")
+    first, second = weigh(need, [CHEAP, WHOLE])
+    assert first.offer is WHOLE
+    assert saved_whole(need, WHOLE)
+    assert [limit for limit, _ in second.failed] == [Limit.DUMP]
+    (only,) = weigh(need, [CHEAP])
+    assert only.fits
+    assert not saved_whole(need, CHEAP)
+
+
+@pytest.mark.parametrize(("source", "offer", "whole"), [
+    ("application", WHOLE, False),
+    ("auto", WHOLE, True),
+    ("auto", OFFER, False),
+    ("transparent", WHOLE, True),
+])  # fmt: skip
+def test_who_is_saved_whole(source: str, offer: OfferView, whole: bool):
+    assert saved_whole(saved_by(source), offer) is whole

@@ -37,7 +37,7 @@ class RuntimeChoice:
     def as_facts(self) -> dict[str, str]:
         """Runtime → what was proven, for those that may be used."""
         names = ([self.name] if self.name else []) + (["containers"] if self.containers else [])
-        names += ["bundle"] if self.transparent.works else []
+        names += ["bundle"] if self.transparent.works and not self.transparent.gpu_why_not else []
         return {name: self.probes[name].proven for name in names}
 
 

@@ -13,6 +13,7 @@ from gp4u_agent.runtime.bundle.probe import probe_transparent
 from gp4u_agent.runtime.bundle.programs import Missing, criu, runc
 from gp4u_agent.runtime.bundle.spec import python_prefixes
 
+WHY_NOT_MAX = 200
 _CACHE = "transparent.json"
 _GPU_UNPROVEN = "checkpoints of GPU memory (NVIDIA's cuda-checkpoint) have not been proven on this node"
 
@@ -39,7 +40,7 @@ def facts(folder: Path | None, *, real_gpus: bool) -> TransparentFacts:
     if cache is not None and (known := _remembered(cache, asked)) is not None:
         return here.model_copy(update=known)
     found = probe_transparent()
-    said = {"by": found.by if found.works else "", "why_not": found.why_not}
+    said = {"by": found.by if found.works else "", "why_not": found.why_not[:WHY_NOT_MAX]}
     if cache is not None:
         cache.write_text(json.dumps({"asked": asked, "said": said}))
     return here.model_copy(update=said)

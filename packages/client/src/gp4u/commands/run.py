@@ -10,6 +10,7 @@ from typing import Any
 import click
 from gp4u_protocol.job_file import JobFile, JobFileInvalid, mistakes_in, read_job_file
 from gp4u_protocol.job_spec import JobSpec
+from gp4u_protocol.promise import promise_of
 from pydantic import ValidationError
 from rich.status import Status
 
@@ -45,6 +46,7 @@ from gp4u.submission import send, submit
 @click.option("--max-per-hour", help="Never place it above this rate, for example 0.80.")
 @click.option("--max-total", help="Stop gracefully at this cost.")
 @click.option("--no-protection", is_flag=True, help="Do not move the job when its node dies.")
+@click.option("--hot", is_flag=True, help="Keep a second node ready to take over, for a small rate on top.")
 @click.option("--offer", help="Run on this offer instead of letting the router choose.")
 @click.option(
     "--from", "start_from", metavar="CHECKPOINT", help="Begin with a checkpoint of another job of yours."
@@ -64,6 +66,7 @@ def run(
     max_per_hour: str | None,
     max_total: str | None,
     no_protection: bool,
+    hot: bool,
     offer: str | None,
     start_from: str | None,
     detach: bool,
@@ -105,6 +108,10 @@ def run(
         changes["start_from"] = start_from
     if environment:
         changes["environment"] = {**job_file.spec.environment, **dict(_pair(item) for item in environment)}
+    if hot and no_protection:
+        raise click.UsageError("--hot and --no-protection say opposite things.")
+    if hot:
+        changes["protection"] = "hot"
     if no_protection:
         changes["protection"] = "none"
     document = job_file.spec.model_dump(mode="json")
@@ -128,6 +135,7 @@ def run(
                 "folder": str(folder) if folder else None,
                 "files": packed.files if packed else 0,
                 "packed_bytes": len(packed.content) if packed else 0,
+                "promise": promise_of(spec).model_dump(mode="json"),
             }
         )
         return
@@ -156,11 +164,21 @@ def run(
             console.print(job["id"])
         else:
             console.print(f"{job['name']}  {job['id']}", style="bold")
+            _say_promise(job.get("promise"))
             job = watch(api, job["id"])
             console.print(
                 f"{job['state']}: charged {money(job['charged_micros'])}, given back {money(job['refunded_micros'])}"
             )
         exit_for(job)
+
+
+def _say_promise(promise: dict[str, Any] | None) -> None:
+    """What the job gets when its node dies, before it can. An older platform does not say."""
+    if promise is None:
+        return
+    console.print(promise["says"], style="dim")
+    if promise["why_not_more"]:
+        console.print(f"Why not more: {promise['why_not_more']}", style="dim")
 
 
 def _read(arguments: tuple[str, ...], *, sends_folder: bool) -> JobFile:

@@ -4,6 +4,7 @@ No transaction is open while the store is asked or an address is signed.
 """
 
 import base64
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
@@ -17,6 +18,7 @@ from gp4u_server.catalyst.checkpoints.schemas import (
     CommitIn,
     CommittedOut,
     DamageIn,
+    DumpOut,
     FenceIn,
     ManifestIn,
     OpenedOut,
@@ -31,11 +33,13 @@ from gp4u_server.catalyst.checkpoints.service import ADDRESS_TTL_S, CheckpointSe
 from gp4u_server.catalyst.checkpoints.types import Announced, Commit
 from gp4u_server.foundation.web import provided
 from gp4u_server.kit.db import Database
+from gp4u_server.nodes.service import NodeService
 from gp4u_server.nodes.web import Agent, AgentPrincipal
 
 router = APIRouter(prefix="/agent", tags=["agent"])
 
 Checkpoints = Annotated[CheckpointService, Depends(provided(CheckpointService))]
+Nodes = Annotated[NodeService, Depends(provided(NodeService))]
 Db = Annotated[Database, Depends(provided(Database))]
 
 
@@ -85,7 +89,7 @@ async def sign_manifest(body: ManifestIn, agent: Agent, checkpoints: Checkpoints
 
 @router.post("/checkpoints/commit", status_code=201)
 async def commit_checkpoint(
-    body: CommitIn, agent: Agent, checkpoints: Checkpoints, database: Db
+    body: CommitIn, agent: Agent, checkpoints: Checkpoints, nodes: Nodes, database: Db
 ) -> CommittedOut:
     """Make the checkpoint exist: once every object it names is found stored, under the current epoch."""
     fence = _fence(agent, body)
@@ -102,6 +106,12 @@ async def commit_checkpoint(
     )
     async with database.transaction() as session:
         upload = await checkpoints.find_upload(session, fence, body.upload_id)
+        identity = await nodes.identity(session, agent.node_id) if body.transparent else None
+    if body.transparent:
+        assert identity is not None  # the fence knows the node
+        made_by = body.transparent.model_dump(mode="json")
+        signed_by = base64.b64encode(identity.public_key).decode()
+        commit = replace(commit, transparent={"made_by": made_by, "signed_by": signed_by})
     await checkpoints.check_stored(upload, commit)
     async with database.transaction() as session:
         committed = await checkpoints.commit(session, fence, commit)
@@ -125,6 +135,7 @@ async def list_restore_points(fence: QueryFence, checkpoints: Checkpoints, datab
                 manifest_blake3=point.manifest_blake3,
                 step=point.step,
                 origin_job_id=point.job_id if point.job_id != job_id else None,
+                transparent=DumpOut(signed_by=point.transparent["signed_by"]) if point.transparent else None,
             )
             for point in points
         ]

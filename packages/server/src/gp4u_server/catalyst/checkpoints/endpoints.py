@@ -149,4 +149,5 @@ def _out(view: CheckpointView) -> CheckpointOut:
         node_name=view.node_name,
         damaged_at=view.damaged_at,
         pinned_at=view.pinned_at,
+        transparent=view.transparent is not None,
     )

@@ -1,6 +1,7 @@
 """Tables of checkpoints. Private to this folder."""
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, UniqueConstraint, func, text
 from sqlalchemy.orm import Mapped, mapped_column
@@ -79,6 +80,8 @@ class Checkpoint(Base):
     damaged_at: Mapped[datetime | None]
     damage: Mapped[str | None]
     pinned_at: Mapped[datetime | None]
+    transparent: Mapped[dict[str, Any] | None]
+    """Of a dump of the whole job: {"made_by": TransparentFacts of the node, "signed_by": its public key, base64}."""
 
     __table_args__ = (
         UniqueConstraint("job_id", "epoch", "seq", name="uq_checkpoints_job_id_epoch_seq"),

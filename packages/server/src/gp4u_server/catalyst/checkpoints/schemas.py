@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from gp4u_protocol.checkpoint.limits import MANIFEST_BYTES_MAX, PACK_BYTES_MAX, PACKS_A_CALL_MAX, PACKS_MAX
 from gp4u_protocol.job_spec import Strict
+from gp4u_protocol.transparent import TransparentFacts
 from pydantic import Field, StringConstraints
 
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -29,6 +30,9 @@ class CheckpointOut(Strict):
     )
     pinned_at: datetime | None = Field(
         default=None, description="since when it is kept whatever the rule says"
+    )
+    transparent: bool = Field(
+        default=False, description="it is a dump of the whole job, memory and all, not its checkpoint folder"
     )
 
 
@@ -121,6 +125,9 @@ class CommitIn(ManifestIn):
     step: int | None = Field(default=None, ge=0, lt=1 << 62)
     trigger: Literal["job", "interval", "final"]
     pace: PaceIn | None = None
+    transparent: TransparentFacts | None = Field(
+        default=None, description="of a dump of the whole job: what its node is, for who restores it"
+    )
 
 
 class CommittedOut(Strict):
@@ -128,6 +135,12 @@ class CommittedOut(Strict):
     epoch: int
     seq: int
     committed_at: datetime
+
+
+class DumpOut(Strict):
+    """Whose signature a dump of the whole job must bear to be imported."""
+
+    signed_by: str = Field(description="base64 of the raw Ed25519 public key of the node that made it")
 
 
 class RestorePointOut(Strict):
@@ -139,6 +152,7 @@ class RestorePointOut(Strict):
     origin_job_id: str | None = Field(
         default=None, description="whose it is, when the job was forked from it"
     )
+    transparent: DumpOut | None = Field(default=None, description="of a dump of the whole job")
 
 
 class RestorePointsOut(Strict):

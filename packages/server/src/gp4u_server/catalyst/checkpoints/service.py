@@ -8,6 +8,7 @@ from typing import Protocol
 
 from blake3 import blake3
 from gp4u_protocol.checkpoint.limits import MANIFEST_BYTES_MAX, PACKS_MAX
+from gp4u_protocol.transparent import TransparentFacts
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gp4u_server.catalyst.checkpoints import collection_rows, repository
@@ -233,6 +234,7 @@ class CheckpointService:
             stored_bytes=sum(named[pack_id] for pack_id in fresh),
             step=commit.step,
             trigger=commit.trigger,
+            transparent=commit.transparent,
         )
         session.add(checkpoint)
         await session.flush()
@@ -387,6 +389,13 @@ class StoredFootprint:
         checkpoint = await repository.size_of(session, job.restore.checkpoint_id) if job.restore else 0
         return (upload.size_bytes if upload else 0) + checkpoint
 
+    async def dumped_on(self, session: AsyncSession, job: JobView) -> TransparentFacts | None:
+        """The node that the job's restore point is a whole dump of; None: there is none, or it is files."""
+        row = await repository.find(session, job.id, job.restore.checkpoint_id) if job.restore else None
+        if row is None or row.transparent is None:
+            return None
+        return TransparentFacts.model_validate(row.transparent["made_by"])
+
 
 def pack_key(job_id: str, pack_id: str) -> str:
     """The object of a pack."""
@@ -431,5 +440,6 @@ def view_of(row: Checkpoint, pack_ids: tuple[str, ...] = ()) -> CheckpointView:
         committed_at=row.committed_at,
         damaged_at=row.damaged_at,
         pinned_at=row.pinned_at,
+        transparent=row.transparent,
         pack_ids=pack_ids,
     )

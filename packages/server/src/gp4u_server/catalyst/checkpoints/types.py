@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from gp4u_server.catalyst.checkpoints.ports import SignedPut
 
@@ -27,6 +28,7 @@ class Commit:
     step: int | None
     trigger: str
     pace: dict[str, float] | None = None
+    transparent: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class CheckpointView:
     committed_at: datetime
     damaged_at: datetime | None
     pinned_at: datetime | None = None
+    transparent: dict[str, Any] | None = None
     pack_ids: tuple[str, ...] = ()
 
 

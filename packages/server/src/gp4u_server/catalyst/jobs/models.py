@@ -95,6 +95,7 @@ class Placement(Base):
     restore_checkpoint_id: Mapped[str | None]
     restore_epoch: Mapped[int | None]
     restore_seq: Mapped[int | None]
+    transparent: Mapped[bool] = mapped_column(server_default=text("false"))  # saved, and restored, whole
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     claimed_at: Mapped[datetime | None]
     running_at: Mapped[datetime | None]

@@ -46,6 +46,7 @@ class Placing(UseCases):
         booking_id: str,
         device_uuids: Sequence[str],
         rate_per_hour_micros: int,
+        transparent: bool = False,
         decision: dict[str, Any] | None = None,
         now: datetime | None = None,
     ) -> PlacementView:
@@ -82,6 +83,7 @@ class Placing(UseCases):
             offer_id=offer.id,
             booking_id=booking_id,
             rate_per_hour_micros=rate_per_hour_micros,
+            transparent=transparent,
             restore_checkpoint_id=row.checkpoint_id,
             restore_epoch=row.checkpoint_epoch,
             restore_seq=row.checkpoint_seq,

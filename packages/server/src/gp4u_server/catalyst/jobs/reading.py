@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gp4u_protocol.job_spec import JobSpec, Protection
+from gp4u_protocol.promise import promise_of
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gp4u_server.catalyst.jobs import repository
@@ -119,6 +120,7 @@ def _job_out(
     run_us = job.run_us
     if placement is not None and placement.metered_from is not None:
         run_us += max(0, round((datetime.now(UTC) - placement.metered_from).total_seconds() * 1_000_000))
+    spec = JobSpec.model_validate(job.spec)
     return JobOut(
         id=job.id,
         name=job.name,
@@ -126,7 +128,7 @@ def _job_out(
         reason=job.reason,
         detail=job.detail,
         exit_code=job.exit_code,
-        spec=JobSpec.model_validate(job.spec),
+        spec=spec,
         created_at=job.created_at,
         started_at=job.started_at,
         ended_at=job.ended_at,
@@ -137,6 +139,9 @@ def _job_out(
         progress=_progress(job.progress, live),
         waiting=_waiting(job),
         standby=standby,
+        promise=promise_of(
+            spec, None if placement is None or job.state in PLACEABLE else placement.transparent
+        ),
         charged_micros=job.charged_micros,
         refunded_micros=job.refunded_micros,
         running_s=run_us / 1_000_000,

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from gp4u_protocol.job_spec import JobSpec, Strict
+from gp4u_protocol.promise import Promise
 from pydantic import Field
 
 from gp4u_server.catalyst.jobs.notice import NoticeReason
@@ -129,6 +130,7 @@ class JobOut(Strict):
     progress: ProgressOut | None
     waiting: WaitingOut | None = Field(default=None, description="of a job that waits for a node")
     standby: StandbyOut | None = Field(default=None, description="of a job with `protection: hot`")
+    promise: Promise = Field(description="what it gets when its node dies, and why not more")
     charged_micros: int
     refunded_micros: int
     running_s: float

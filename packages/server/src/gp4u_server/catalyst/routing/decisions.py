@@ -25,7 +25,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from gp4u_protocol.job_spec import BookingKind, JobSpec, OnNodeLoss, Protection
+from gp4u_protocol.job_spec import BookingKind, CheckpointSource, JobSpec, OnNodeLoss, Protection
+from gp4u_protocol.promise import whole_hindrance
 
 from gp4u_server.kit.money import MICROS_PER_UNIT
 from gp4u_server.market.types import OfferState, OfferView
@@ -67,6 +68,7 @@ class Limit(StrEnum):
     KIND = "kind"
     POOL = "pool"
     WINDOW = "window"
+    DUMP = "dump"
 
 
 PASSING = frozenset({Limit.NODE_OFFLINE, Limit.JUST_FAILED, Limit.GPUS_FREE, Limit.TAKEN, Limit.WINDOW})
@@ -92,6 +94,7 @@ WORDS = {
     Limit.KIND: "no interruptible bookings",
     Limit.POOL: "in the replacement pool",
     Limit.WINDOW: "maintenance too soon",
+    Limit.DUMP: "cannot restore the whole job",
 }
 
 
@@ -114,6 +117,8 @@ class Need:
     home_node_id: str | None = None
     is_replacement: bool = False
     ends_by: datetime | None = None
+    unrestorable: Mapping[str, str] = field(default_factory=dict)
+    """Node → why the dump of the whole job that this one goes on from cannot be restored there."""
 
     @property
     def rate_cap_micros(self) -> int | None:
@@ -198,6 +203,7 @@ def weigh(need: Need, offers: Sequence[OfferView]) -> list[Candidate]:
     Nodes of the replacement pool fit only jobs that lost theirs, and for those they come before the market.
     """
     candidates = _passing_over(need, [_candidate(need, offer) for offer in offers])
+    candidates = _restoring_whole(need, candidates)
     return sorted(
         candidates,
         key=lambda candidate: (
@@ -231,6 +237,28 @@ def _passing_over(need: Need, candidates: list[Candidate]) -> list[Candidate]:
         else candidate
         for candidate in candidates
     ]
+
+
+def _restoring_whole(need: Need, candidates: list[Candidate]) -> list[Candidate]:
+    """Leave out those that would begin with the folder alone (`checkpoint.source: auto`), unless nothing else fits."""
+    if not any(each.fits and each.offer.node_id not in need.unrestorable for each in candidates):
+        return candidates
+    return [
+        each.without(
+            Limit.DUMP, f"another one can restore the whole job: {need.unrestorable[each.offer.node_id]}"
+        )
+        if each.fits and each.offer.node_id in need.unrestorable
+        else each
+        for each in candidates
+    ]
+
+
+def saved_whole(need: Need, offer: OfferView) -> bool:
+    """Whether the job is saved, and restored, whole on this offer's node."""
+    source = need.spec.checkpoint.source
+    if source is CheckpointSource.APPLICATION or whole_hindrance(need.spec) is not None:
+        return False
+    return "bundle" in offer.runtimes and offer.node_id not in need.unrestorable
 
 
 def _candidate(need: Need, offer: OfferView) -> Candidate:
@@ -331,6 +359,11 @@ def _failed(need: Need, offer: OfferView, rate: int) -> list[tuple[Limit, str]]:
             f"its maintenance begins {offer.window_starts_at:%Y-%m-%d %H:%M} UTC, before the job's max_duration is over"
             if offer.window_starts_at is not None
             else "",
+        ),
+        (
+            offer.node_id in need.unrestorable and spec.checkpoint.source is CheckpointSource.TRANSPARENT,
+            Limit.DUMP,
+            f"it cannot restore the whole job: {need.unrestorable.get(offer.node_id)}",
         ),
         (spec.runtime not in offer.runtimes, Limit.RUNTIME, f"the node does not offer `{spec.runtime}`"),
         (offer.cpus < wanted.cpus, Limit.CPUS, f"needs {wanted.cpus} CPU cores, has {offer.cpus}"),

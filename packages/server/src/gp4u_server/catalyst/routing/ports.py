@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from gp4u_protocol.transparent import TransparentFacts
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gp4u_server.catalyst.jobs.views import JobView
@@ -50,4 +51,8 @@ class Footprint(Protocol):
 
     async def bytes_to_fetch(self, session: AsyncSession, job: JobView) -> int:
         """Bytes of the job's folder and of the checkpoint it restores."""
+        ...
+
+    async def dumped_on(self, session: AsyncSession, job: JobView) -> TransparentFacts | None:
+        """What the node was on which the whole job was dumped that it restores; None: it restores files, or nothing."""
         ...

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from gp4u_protocol.job_spec import CheckpointSource
+from gp4u_protocol.transparent import TransparentFacts, why_not_restorable
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gp4u_server.catalyst.jobs.decisions import STOP_OVERDUE_S
@@ -21,6 +23,7 @@ from gp4u_server.catalyst.routing.decisions import (
     need_of,
     put_first,
     retry_pause,
+    saved_whole,
     summary_of_choice,
     weigh,
 )
@@ -33,6 +36,7 @@ from gp4u_server.kit.clock import Clock
 from gp4u_server.kit.ids import new_id
 from gp4u_server.market.errors import OfferTaken
 from gp4u_server.market.service import MarketService
+from gp4u_server.market.types import OfferView
 from gp4u_server.nodes.types import ReservedDevice
 
 ATTEMPTS_MAX = 8
@@ -95,6 +99,7 @@ class Router:
         offers = await self.market.candidates(
             session, job.spec.resources, runtime=job.spec.runtime, offer_id=chosen_offer_id
         )
+        need = await self._with_dump(session, job, need, offers)
         candidates = weigh(need, offers)
         prepared = await self.first_choice.first_choice(session, job) if self.first_choice else None
         if prepared is not None:
@@ -119,6 +124,7 @@ class Router:
             booking_id=reservation.booking_id,
             device_uuids=reservation.device_uuids,
             rate_per_hour_micros=reservation.rate_per_hour_micros,
+            transparent=saved_whole(need, taken.offer),
             decision={"id": decision_id, "summary": chosen_because},
             now=now,
         )
@@ -146,7 +152,7 @@ class Router:
         need = await self._need(session, job, now)
         need = replace(need, is_replacement=True, home_region=placement.region)
         offers = await self.market.candidates(session, job.spec.resources, runtime=job.spec.runtime)
-        return weigh(need, offers)
+        return weigh(await self._with_dump(session, job, need, offers), offers)
 
     async def decisions_of(self, session: AsyncSession, job_id: str) -> Sequence[RoutingDecisionRow]:
         """Decisions about a job, newest first, at most fifty. The caller has checked whose job it is."""
@@ -167,6 +173,21 @@ class Router:
             is_replacement=last is not None and job.started_at is not None,
             ends_by=(job.started_at or now) + timedelta(seconds=job.spec.duration_s_max),
         )
+
+    async def _with_dump(
+        self, session: AsyncSession, job: JobView, need: Need, offers: Sequence[OfferView]
+    ) -> Need:
+        """The need of a job that goes on from a dump of the whole: which nodes cannot restore it, and why."""
+        saves_whole = job.spec.checkpoint.source is not CheckpointSource.APPLICATION
+        dumped_on = await self.footprint.dumped_on(session, job) if self.footprint and saves_whole else None
+        if dumped_on is None:
+            return need
+        nodes = await self.market.nodes.transparent_facts(session, {offer.node_id for offer in offers})
+        reasons = {
+            offer.node_id: why_not_restorable(dumped_on, nodes.get(offer.node_id) or TransparentFacts())
+            for offer in offers
+        }
+        return replace(need, unrestorable={node_id: why for node_id, why in reasons.items() if why})
 
     async def _reserve(
         self, session: AsyncSession, job: JobView, need: Need, candidates: list[Candidate], now: datetime
