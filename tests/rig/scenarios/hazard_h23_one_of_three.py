@@ -22,29 +22,43 @@ __all__ = ["large_marketplace", "several"]
 LONG_S = 10
 
 
-def jobs_that_stay(rig: World, steps: int, why: str) -> list[Job]:
-    """One on each machine, all under way."""
-    for name in MACHINES:
-        job = rig.renter.submit(steps=steps, on=name, pace_s=0.3, save_every=10)
-        rig.history.write("note", what="must_not_move", job=job.id, why=why)
-    for job in rig.renter.jobs:
-        rig.wait_for_steps(job, 1)
-    return rig.renter.jobs
+class Busy:
+    """One job on each machine, for as long as the scenario lasts; none of them may move."""
+
+    def __init__(self, rig: World, why: str) -> None:
+        self._rig = rig
+        self._why = why
+        self._on: dict[str, Job] = {}
+        self.keep()
+
+    def keep(self) -> None:
+        """Follow jobs that have ended, then return when each has told of a step from now on, or has ended."""
+        for name in MACHINES:
+            if name not in self._on or self._on[name].has_ended:
+                self._on[name] = job = self._rig.renter.submit(steps=200, on=name, pace_s=0.3, save_every=10)
+                self._rig.history.write("note", what="must_not_move", job=job.id, why=self._why)
+        for job in self._on.values():
+            before = len(self._rig.said(job, "step"))
+            self._rig.wait(
+                lambda job=job, before=before: job.has_ended or len(self._rig.said(job, "step")) > before,
+                within_s=120,
+                what=f"a step of {job.id}; {self._rig.story(job)}",
+            )
 
 
 def test_h23_each_of_nine_processes_stands_still_in_turn_and_no_job_moves(several: World) -> None:
-    jobs = jobs_that_stay(several, 450, "one process of three stood still at a time")
+    busy = Busy(several, "one process of three stood still at a time")
     for kind in ("gateway", "controller", "api"):
         for host in PLATFORM:
             service = several.cluster.service(f"{kind}@{host}")
             several.fault("paused", service.name, seconds=LONG_S)
             service.pause()
             several.for_seconds(LONG_S)
-            for job in jobs:  # they run on while it stands still: those that it served are elsewhere
-                if not job.has_ended:
-                    several.wait_for_steps(job, 1)
+            if kind != "api" or host != PLATFORM[0]:  # the renter's own
+                busy.keep()  # while it stands still: who was served by it is elsewhere
             several.fault("resumed", service.name)
             service.resume()
+            busy.keep()
     several.wait_for_ends()
 
 
@@ -59,15 +73,13 @@ def test_h23_one_of_three_hosts_is_cut_off_and_no_job_moves(several: World, how:
         # Its agents reach it, and it may soon renew nothing: it sends them to the others.
         "from the database": lambda host: several.lab.cut(host, "a"),
     }
-    jobs = jobs_that_stay(several, 260, f"one platform host of three was cut off {how}")
+    busy = Busy(several, f"one platform host of three was cut off {how}")
     for host in PLATFORM[1:]:
         several.fault("cut", host, how=how, seconds=LONG_S)
         cut[how](host)
         several.for_seconds(LONG_S)
-        for job in jobs:
-            if not job.has_ended:
-                several.wait_for_steps(job, 1)
+        busy.keep()
         several.fault("heal", host)
         several.lab.heal()
-        several.for_seconds(2)
+        busy.keep()
     several.wait_for_ends()

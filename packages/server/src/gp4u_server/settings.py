@@ -44,6 +44,10 @@ class Settings(BaseSettings):
         default=(),
         description="addresses of the API that agents may use beside the public one, comma-separated",
     )
+    trusted_proxies: Addresses = Field(
+        default=("127.0.0.1", "::1"),
+        description="addresses and networks of the proxies before the api, comma-separated: only they may say who calls",
+    )
     secrets_dir: Path = Field(description="folder with signing.pem (Ed25519) and master.key (32 bytes)")
 
     object_store_dir: Path | None = Field(default=None, description="folder store; or set the S3 fields")

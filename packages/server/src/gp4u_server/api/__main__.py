@@ -33,8 +33,8 @@ def main() -> None:
         access_log=False,
         server_header=False,
         proxy_headers=True,
-        # Only a proxy on this machine may say who the client is. A Unix socket is reachable from this machine only.
-        forwarded_allow_ips="*" if arguments.uds else "127.0.0.1,::1",
+        # Only our proxies may say who the client is. A Unix socket is reachable from this machine only.
+        forwarded_allow_ips="*" if arguments.uds else list(settings.trusted_proxies),
         timeout_graceful_shutdown=GRACE_S,
     )
 
