@@ -18,6 +18,7 @@ export const refreshMs = (seconds: number): number => Math.max(10_000, (seconds 
 
 const LABELS: Record<string, string> = {
   load_1m: "Load",
+  utilisation_percent: "Utilisation",
   memory_used_mb: "Memory",
   disk_free_mb: "Disk free",
   disk_read_mb_s: "Disk read",
@@ -27,7 +28,6 @@ const LABELS: Record<string, string> = {
   jitter_ms: "Jitter",
   loss_percent: "Late answers",
   clock_offset_ms: "Clock offset",
-  utilisation_percent: "Utilisation",
   temperature_c: "Temperature",
   power_w: "Power",
   sm_clock_mhz: "SM clock",
