@@ -106,6 +106,17 @@ async def end_probations(session: AsyncSession, node_id: str, now: datetime) -> 
     )
 
 
+async def forgive(session: AsyncSession, node_id: str) -> bool:
+    """Failed devices of this node that the machine lists are good again. Answers whether there was one."""
+    mended = await session.execute(
+        update(DeviceRow)
+        .where(DeviceRow.node_id == node_id, DeviceRow.faulted_at.is_not(None), DeviceRow.present)
+        .values(faulted_at=None, fault_reason=None, probation_until=None)
+        .returning(DeviceRow.id)
+    )
+    return bool(mended.all())
+
+
 async def reserve(
     session: AsyncSession, node_id: str, device_uuids: Sequence[str], job_id: str, until: datetime
 ) -> int:

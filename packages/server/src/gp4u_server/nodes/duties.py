@@ -8,10 +8,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from gp4u_server.foundation.events import EventBus
 from gp4u_server.kit.clock import Clock
 from gp4u_server.kit.ids import new_id
-from gp4u_server.nodes import duty_repository, repository, window_repository
+from gp4u_server.nodes import device_repository, duty_repository, repository, window_repository
 from gp4u_server.nodes.duty import FLAPPING_WINDOW, Quarantine, quarantine_after_loss
 from gp4u_server.nodes.errors import NodeNotFound
-from gp4u_server.nodes.events import NodeDrainRequested, NodeDutyChanged
+from gp4u_server.nodes.events import NodeDrainRequested, NodeDutyChanged, NodeFactsChanged
 from gp4u_server.nodes.models import NodeRow
 from gp4u_server.nodes.types import DrainingNode, Duty
 
@@ -55,14 +55,18 @@ class NodeDuties:
 
     async def undrain(self, session: AsyncSession, node_id: str, *, owner_id: str | None) -> None:
         """Back into service, from drain, maintenance or quarantine. Harmless on a node that is. A maintenance window that
-        has begun is over. Raises NodeNotFound."""
+        has begun is over, and GPUs that had failed and are there are offered again: who says so has seen to them. Raises
+        NodeNotFound."""
         row = await self._locked(session, node_id, owner_id)
         now = self.clock.now()
         ended: dict[str, object] = {"maintenance_until": None}
         if row.duty == Duty.QUARANTINED:
             ended["quarantined_until"] = now
         await window_repository.end_active(session, node_id)
+        mended = await device_repository.forgive(session, node_id)
         await self._assume(session, row, Duty.IN_SERVICE, None, now, **ended)
+        if mended:
+            await self.bus.publish(session, NodeFactsChanged(node_id=node_id))
 
     async def draining_nodes(self, session: AsyncSession) -> list[DrainingNode]:
         """Nodes whose jobs are to be moved, until none is left there."""

@@ -49,8 +49,9 @@ class TelemetryService:
         return await repository.copy_samples(session, rows)
 
     async def record(self, session: AsyncSession, events: Sequence[DeviceEvent]) -> list[DeviceEvent]:
-        """Store events, announce each as `DeviceFaulted`, and drain the node of a critical one. Those that are stored
-        already are left out; answers the new ones. Locks nodes, in the order of their ids, and nothing else."""
+        """Store events, announce each as `DeviceFaulted`, and take the device of a critical one out of the offer,
+        or its node out of service when it has no other. Those that are stored already are left out; answers the new ones.
+        Locks nodes, in the order of their ids, and nothing else."""
         recorded = []
         for event in sorted(events, key=lambda each: (each.node_id, each.id)):
             new = await repository.insert_event(
@@ -84,11 +85,21 @@ class TelemetryService:
         return recorded
 
     async def _drain(self, session: AsyncSession, event: DeviceEvent) -> None:
-        """Its jobs get notice and move. A node that is on its way out already keeps the reason and deadline it has."""
+        """Jobs that depend on the device get notice and move. A node that is on its way out already keeps the reason and
+        deadline it has."""
         try:
             node = await self.nodes.view(session, event.node_id, lock=True)
         except NodeNotFound:
             return  # removed meanwhile
+        mine = any(device.uuid == event.device_uuid for device in node.devices)
+        others = [device for device in node.devices if device.uuid != event.device_uuid and not device.fault]
+        if event.device_uuid is not None and mine and others:
+            # The jobs that hold this device leave; those on the node's other ones run on.
+            await self.nodes.record_device_fault(
+                session, event.node_id, event.device_uuid, event.sentence, self.clock.now()
+            )
+            log.warning("device_out_for_fault", node_id=event.node_id, kind=event.kind, code=event.code)
+            return
         if node.duty in ALREADY_OUT:
             return
         await self.nodes.drain(session, event.node_id, owner_id=None, reason=event.sentence)
