@@ -67,6 +67,12 @@ class JobHandle:
         return str(self.data["state"])
 
     @property
+    def standby(self) -> dict[str, Any] | None:
+        """The second node of a hot job as of the last read: `state`, `node_name`, `checkpoint_seq`, `ready_since`, …"""
+        found: dict[str, Any] | None = self.data.get("standby")
+        return found
+
+    @property
     def has_ended(self) -> bool:
         """Whether that state is a final one."""
         return self.state in FINAL_STATES

@@ -15,6 +15,7 @@ import { JobSpecPanel } from "@/features/jobs/job-spec-panel";
 import { LogView } from "@/features/jobs/log-view";
 import { MetricsPanel } from "@/features/jobs/metrics-panel";
 import { Disturbed, Recovery } from "@/features/jobs/recovery";
+import { StandbyNotice } from "@/features/jobs/standby";
 import { Timeline } from "@/features/jobs/timeline";
 import { disturbedSince } from "@/features/jobs/timeline-groups";
 import { isFinal } from "@/features/jobs/types";
@@ -78,6 +79,7 @@ function JobRoom({ jobId }: { jobId: string }) {
         {chaos.notices}
         {since ? <Disturbed since={since} stage={lost ? "lost" : "suspect"} /> : null}
         {placement && !since ? <Recovery placement={placement} /> : null}
+        {job.spec.protection === "hot" && live ? <StandbyNotice job={job} /> : null}
         {job.spec.protection === "none" && live ? (
           <Notice>This job runs without protection: if its node dies, the job ends.</Notice>
         ) : null}

@@ -8,7 +8,7 @@ import { Empty, Failed, SkeletonRows } from "@/components/ui/states";
 import { Table, Td, Th } from "@/components/ui/table";
 import { formatClock, formatDuration } from "@/lib/time";
 import { plural } from "@/lib/units";
-import { type Booking, jobBookingsQuery, receiptQuery } from "./api";
+import { type Booking, jobBookingsQuery, type Receipt, receiptQuery } from "./api";
 
 const REASONS: Record<string, string> = {
   ran: "ran, confirmed",
@@ -201,6 +201,41 @@ function ReceiptCard({
           </dl>
         </div>
       )}
+      {data?.standbys?.length ? <Standbys standbys={data.standbys} /> : null}
     </Card>
+  );
+}
+
+/** Nodes that stood ready to take the job over while this booking ran: charged on top, each by its own rate and time. */
+function Standbys({ standbys }: { standbys: NonNullable<Receipt["standbys"]> }) {
+  return (
+    <div className="border-t border-line">
+      <Table label="Standbys beside this booking">
+        <thead>
+          <tr>
+            <Th>Stood by</Th>
+            <Th numeric>Proven ready</Th>
+            <Th numeric className="hidden sm:table-cell">
+              Rate per hour
+            </Th>
+            <Th numeric>Charged</Th>
+          </tr>
+        </thead>
+        <tbody>
+          {standbys.map((standby) => (
+            <tr key={standby.standby_id}>
+              <Td>{standby.node_name}</Td>
+              <Td numeric>{formatDuration(standby.billed_us / 1e6)}</Td>
+              <Td numeric className="hidden sm:table-cell">
+                <Money micros={standby.rate_per_hour_micros} precision="rate" />
+              </Td>
+              <Td numeric>
+                <Money micros={standby.charged_micros - standby.refunded_micros} precision="exact" />
+              </Td>
+            </tr>
+          ))}
+        </tbody>
+      </Table>
+    </div>
   );
 }

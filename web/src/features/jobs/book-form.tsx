@@ -1,5 +1,5 @@
 import { zodResolver } from "@hookform/resolvers/zod";
-import { ChevronDown, GraduationCap, Shield, ShieldOff, Terminal } from "lucide-react";
+import { ChevronDown, GraduationCap, Shield, ShieldCheck, ShieldOff, Terminal } from "lucide-react";
 import { type ReactNode, useRef, useState } from "react";
 import { useForm, useWatch } from "react-hook-form";
 import type { Schemas } from "@/api/client";
@@ -41,6 +41,14 @@ interface BookFormProps {
 const choice =
   "flex cursor-pointer items-start gap-3 rounded-md border border-line-strong p-3 transition-colors hover:bg-hover has-checked:border-accent-ink has-checked:bg-accent-soft has-focus-visible:outline-2 has-focus-visible:outline-accent-ink";
 
+/** What the job gets for it when its node dies, said before it is sent. */
+const SAVES: Record<BookValues["checkpointSource"], string> = {
+  application: "After a loss it begins again with that folder. What it had in memory only is lost.",
+  auto: "After a loss it goes on where its memory stood if it was saved whole and another node can restore that; else it begins again with its folder.",
+  transparent:
+    "After a loss it goes on where its memory stood. It runs only on nodes that proved this, and waits, unbilled, when none is free. No image, no network, no real GPU yet.",
+};
+
 export function BookForm({ offer, availableMicros, submitInstead, topUp, onBooked }: BookFormProps) {
   const book = useBookOffer(onBooked);
   const sending = useSending();
@@ -61,13 +69,17 @@ export function BookForm({ offer, availableMicros, submitInstead, topUp, onBooke
       durationS: durations.find((s) => s >= 3_600) ?? durations.at(-1) ?? offer.duration_s_max,
       checkpointPath: "ckpt",
       checkpointEveryS: 5,
+      checkpointSource: "application",
       budget: "",
       protection: "catalyst",
       environment: [],
     },
   });
   const { errors } = form.formState;
-  const [kind, gpus, durationS] = useWatch({ control: form.control, name: ["kind", "gpus", "durationS"] });
+  const [kind, gpus, durationS, source] = useWatch({
+    control: form.control,
+    name: ["kind", "gpus", "durationS", "checkpointSource"],
+  });
 
   const rate = offer.price_per_gpu_hour_micros * gpus;
   const most = costOf(rate, durationS);
@@ -247,7 +259,7 @@ export function BookForm({ offer, availableMicros, submitInstead, topUp, onBooke
 
       <fieldset>
         <legend className="mb-2 text-sm font-medium">If the node dies</legend>
-        <div className="grid gap-2 sm:grid-cols-2">
+        <div className="grid gap-2 sm:grid-cols-3">
           <label className={choice}>
             <input type="radio" value="catalyst" className="sr-only" {...form.register("protection")} />
             <Shield className="mt-0.5 size-4 shrink-0 text-ink-3" aria-hidden />
@@ -255,6 +267,16 @@ export function BookForm({ offer, availableMicros, submitInstead, topUp, onBooke
               <span className="block text-sm font-medium">Go on elsewhere</span>
               <span className="block text-xs text-ink-2">
                 From its last checkpoint. Lost work is not charged.
+              </span>
+            </span>
+          </label>
+          <label className={choice}>
+            <input type="radio" value="hot" className="sr-only" {...form.register("protection")} />
+            <ShieldCheck className="mt-0.5 size-4 shrink-0 text-ink-3" aria-hidden />
+            <span>
+              <span className="block text-sm font-medium">Go on at once</span>
+              <span className="block text-xs text-ink-2">
+                A second node keeps the newest checkpoint ready, for a small rate on top.
               </span>
             </span>
           </label>
@@ -314,6 +336,19 @@ export function BookForm({ offer, availableMicros, submitInstead, topUp, onBooke
               )}
             </Field>
           </div>
+          <Field
+            label="What a checkpoint saves"
+            hint={SAVES[source]}
+            error={errors.checkpointSource?.message}
+          >
+            {(control) => (
+              <Select {...control} {...form.register("checkpointSource")}>
+                <option value="application">The checkpoint folder</option>
+                <option value="auto">The whole job where its node can, else the folder</option>
+                <option value="transparent">The whole job, only on nodes that can</option>
+              </Select>
+            )}
+          </Field>
           <EnvironmentFields form={form} />
         </div>
       </div>

@@ -31,6 +31,7 @@ export const bookSchema = z
       .int()
       .min(1, "At least 1 s.")
       .max(86_400, "At most a day."),
+    checkpointSource: z.enum(["application", "auto", "transparent"]),
     budget: money,
     protection: z.enum(["catalyst", "hot", "none"]),
     environment: z.array(
@@ -85,6 +86,8 @@ export function specOf(values: BookValues, beside: Beside = {}): Schemas["JobSpe
       path: values.checkpointPath,
       every_s: values.checkpointEveryS,
       auto: extras.auto ?? false,
+      source: values.checkpointSource,
+      verify: false,
       ...(extras.keep ? { keep: extras.keep } : {}),
     },
     ...(Object.keys(extras.failover).length > 0

@@ -186,6 +186,14 @@ export function JobHeader({ job, connection, bookingChargedMicros, controls }: J
             }
           />
         </dl>
+        {ended ? null : (
+          <p className="mt-4 border-t border-line pt-3 text-xs text-ink-2" data-promise={job.promise.saved}>
+            {job.promise.says}
+            {job.promise.why_not_more ? (
+              <span className="text-ink-3"> Why not more: {job.promise.why_not_more}</span>
+            ) : null}
+          </p>
+        )}
         {job.progress?.total_steps ? (
           <div className="mt-4 border-t border-line pt-3">
             <div className="figures mb-1.5 flex justify-between text-xs text-ink-2">

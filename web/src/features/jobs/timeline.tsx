@@ -14,6 +14,8 @@ import {
   RotateCw,
   Route,
   Save,
+  Scale,
+  ShieldCheck,
   Square,
   Unplug,
 } from "lucide-react";
@@ -53,7 +55,9 @@ const LOOKS: Record<EventKind, Look> = {
   stopped: { icon: Square, tone: CALM },
   done: { icon: Check, tone: GOOD },
   failed: { icon: CircleX, tone: BAD },
+  standby: { icon: ShieldCheck, tone: CALM },
   refunded: { icon: Receipt, tone: CALM },
+  attributed: { icon: Scale, tone: CALM },
 };
 
 interface TimelineProps {

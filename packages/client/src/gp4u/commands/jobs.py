@@ -166,12 +166,31 @@ def print_job(job: dict[str, Any]) -> None:
                 f"{name.removesuffix('_ms').replace('_', ' ')} {ms} ms" for name, ms in measured
             )
             console.print(f"Last failover: {parts}")
+    if job.get("standby"):
+        console.print(_standby(job["standby"]))
     console.print(
         f"Ran {duration(job['running_s'])}, charged {money(job['charged_micros'])}, given back "
         f"{money(job['refunded_micros'])}; {job['checkpoints_count']} checkpoints, last {ago(job['last_checkpoint_at'])}"
     )
     if job["progress"]:
         console.print("Progress: " + _progress(job["progress"]))
+
+
+def _standby(standby: dict[str, Any]) -> str:
+    """The second node of a hot job, in a line."""
+    if standby["state"] == "none":
+        return f"No standby: {standby['why_none'] or 'one is being chosen.'} Ordinary protection; no standby is charged."
+    held = (
+        f"checkpoint {standby['checkpoint_seq']} held"
+        if standby["checkpoint_seq"]
+        else "no checkpoint held yet"
+    )
+    line = f"Standby on {standby['node_name']} in {standby['region']}: {held}, "
+    if standby["state"] == "ready":
+        line += f"ready since {ago(standby['ready_since'])}, costs {money(standby['rate_per_hour_micros'])}/h"
+    else:
+        line += f"not ready, and not charged ({money(standby['rate_per_hour_micros'])}/h from when it is)"
+    return f"{line}. {standby['problem'] or ''}".rstrip()
 
 
 @click.command()
