@@ -23,6 +23,10 @@ from gp4u_server.supervisor.folder import DataFolder
             "gp4u_server.controller.collect_command:collect",
             "Collect what no checkpoint needs: gp4u admin collect --dry-run",
         ),
+        "migrate": (
+            "gp4u_server.migrations.migrate_command:migrate",
+            "Bring the database's tables up to date",
+        ),
         "grant": (
             "gp4u_server.accounts.command:grant",
             "Give an account a role: gp4u admin grant EMAIL ROLE",
