@@ -1,5 +1,6 @@
 """A snapshot takes only what the job has finished: real processes that write slowly, in place, by rename, by mmap."""
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gp4u_agent.checkpoint.commits import ControlFolder
+from gp4u_protocol.checkpoint.manifest import Trigger
 
 from tests.unit.checkpoints.platform import Platform
 from tests.unit.checkpoints.scene import Node, tree
@@ -218,3 +220,23 @@ def test_commit_requests_are_read_and_answered(tmp_path: Path) -> None:
     control.answer(requests[0], {"ok": True})
     assert (tmp_path / "commit-1.done").read_text() == '{"ok": true}'
     assert [request.name for request in control.pending()] == ["2"]
+
+
+async def test_h6_a_file_of_tomorrow_is_saved_like_any_other(tmp_path: Path) -> None:
+    """The machine's clock stepped back after it was written, or the job set its time: it must not count as unfinished for
+    ever, or the job is told that its newest state is saved while an older one is."""
+    platform = Platform()
+    node = Node(platform, tmp_path)
+    node.folder.mkdir()
+    tomorrow = time.time() + 86_400
+    saved = []
+    for step in (1, 2):
+        (node.folder / "state").write_text(f"step {step}")
+        os.utime(node.folder / "state", (tomorrow, tomorrow))
+        result = await node.engine.snapshot(Trigger.JOB, step=step)
+        assert result is not None
+        saved.append((result.kept_back, result.files))
+    assert saved == [((), 1), ((), 1)]
+    other = Node(platform, tmp_path / "other")
+    await other.engine.restore()
+    assert (other.folder / "state").read_text() == "step 2"

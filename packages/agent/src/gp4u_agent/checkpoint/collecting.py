@@ -244,9 +244,14 @@ class Collector:
         deferred, finished = [], []
         for reading in readings:
             status = os.fstat(reading.descriptor)
-            reading.before = Signature.of(status)
+            earlier, reading.before = reading.before, Signature.of(status)
             is_open = (status.st_dev, status.st_ino) in writers.files
-            if is_open or reading.before.newest_ns > looked_at_ns - quiet_ns:
+            is_young = reading.before.newest_ns > looked_at_ns - quiet_ns
+            if is_young and reading.before.newest_ns > looked_at_ns and not writers.blind:
+                # Of tomorrow: the machine's clock stepped back, or the job set the file's time. No clock says when it was
+                # written last; that it is the same as before the wait does, which was longer than a tick.
+                is_young = reading.before != earlier
+            if is_open or is_young:
                 deferred.append(reading.found)
             else:
                 finished.append(reading)
