@@ -49,6 +49,7 @@ class Node(Process):
         self.holder = LeaseHolder()
         self.session: str | None = None
         self.had_session = False
+        self.dials_next: list[Gateway] = []  # the next addresses of its list; then chance says
         self._patience_s = SILENT_BEATS * HEARTBEAT_INTERVAL_S
         self.gateway: Gateway | None = None
         self._desired: list[PlacementSpec] | None = None
@@ -129,7 +130,9 @@ class Node(Process):
         self.session = None
         self._desired = None
         gateways = self.platform.gateways
-        gateway = gateways[int(self.world.chance() * len(gateways))]
+        gateway = (
+            self.dials_next.pop(0) if self.dials_next else gateways[int(self.world.chance() * len(gateways))]
+        )
         self.link.carry(True, gateway, gateway.hello, self, self.dialled)
         self.soon(HANDSHAKE_TIMEOUT_S, self._handshake_over, self.dialled)
 

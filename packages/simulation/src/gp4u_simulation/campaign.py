@@ -14,7 +14,7 @@ from gp4u_simulation.world import Violation, World
 
 BATCH = 200
 FAILURES_KEPT_MAX = 20
-GARBAGE_EVERY = 50
+GARBAGE_EVERY = 100
 """Worlds are full of cycles; collecting them now and then costs less than looking all the time."""
 
 

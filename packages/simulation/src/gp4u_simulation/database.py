@@ -52,6 +52,7 @@ class Database:
         self.checkpoints = Checkpoints(referee)
         self.stalled_until = 0.0
         self.flaky_until = 0.0
+        self.rows_held_until: dict[str, float] = {}  # node → somebody else has its row locked
         self.wall_offset_s = 0.0
         self.node_listeners: list[Callable[[str], None]] = []
         self.work_listeners: list[Callable[[], None]] = []
@@ -95,6 +96,9 @@ class Database:
             else:
                 world.counts["transactions_timed_out"] += 1
                 world.at(until, self._give_up, process, life, failed)
+            return
+        if work == self.record_change and world.now < self.rows_held_until.get(arguments[0].node_id, 0.0):
+            self._give_up(process, life, failed)  # lock_timeout
             return
         broken = world.now < self.flaky_until and world.chance() < 0.5
         if broken and world.chance() < 0.5:

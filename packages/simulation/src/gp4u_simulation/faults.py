@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from gp4u_simulation.agent import Node
 from gp4u_simulation.platform import Platform
 
 LONG_S = 18.0
@@ -51,6 +52,7 @@ def _slow(platform: Platform, seconds: float) -> None:
     link = _node(platform).link
     link.slow_until = platform.world.now + seconds
     link.slow_s = 0.5 + 5.5 * platform.world.chance()
+    link.slow_up = True
 
 
 def _bad_link(platform: Platform, seconds: float) -> None:
@@ -60,6 +62,7 @@ def _bad_link(platform: Platform, seconds: float) -> None:
     link.loss = 0.15 + 0.3 * world.chance()
     link.slow_until = world.now + 2 * seconds
     link.slow_s = 0.2 + 1.3 * world.chance()
+    link.slow_up = True
 
 
 def _pause_agent(platform: Platform, seconds: float) -> None:
@@ -87,11 +90,21 @@ def _crash_gateway(platform: Platform, seconds: float) -> None:
 
 
 def _lose_site(platform: Platform, seconds: float) -> None:
-    """A gateway dies, and the links of all nodes with it: nobody comes back before it is taken over."""
-    _gateway(platform).restart(0.5 * seconds)
-    for node in platform.nodes:
-        if platform.world.chance() < 0.8:
-            node.link.up_cut_until = node.link.down_cut_until = platform.world.now + LONG_S + seconds
+    """A gateway is gone, and the links of its nodes with it: nobody comes back before it is taken over. Either it dies at
+    once, or it first loses the database and goes on renewing while it has authority."""
+    world, gateway = platform.world, _gateway(platform)
+    dies = world.chance() < 0.5
+    if dies:
+        gateway.restart(0.5 * seconds)
+    else:
+        gateway.database_cut_until = world.now + 12.0 + LONG_S + seconds
+
+    def cut() -> None:
+        for node in platform.nodes:
+            if node.gateway is gateway:
+                node.link.up_cut_until = node.link.down_cut_until = world.now + LONG_S + seconds
+
+    world.after(0.0 if dies else 6.0 + 3.0 * world.chance(), cut)
 
 
 def _pause_gateway(platform: Platform, seconds: float) -> None:
@@ -112,7 +125,83 @@ def _pause_controller(platform: Platform, seconds: float) -> None:
 
 
 def _stall_database(platform: Platform, seconds: float) -> None:
-    platform.database.stalled_until = platform.world.now + seconds
+    world = platform.world
+    if world.chance() < 0.3:
+        seconds += 12.0 * world.chance()
+    platform.database.stalled_until = world.now + seconds
+    if world.chance() < 0.5:
+        # Who finds it again first, and how much later the others do, is chance.
+        for gateway in platform.gateways:
+            gateway.database_cut_until = world.now + seconds + 2.0 * world.chance()
+
+
+def _sleep_at_the_offer(platform: Platform, seconds: float) -> None:
+    """The next node that is offered a job is paused at that moment, for a little more than a lease. Somebody holds its row
+    when its loss is to be written; it wakes, claims, and soon hears nothing more."""
+    world, database = platform.world, platform.database
+    armed_until = world.now + 2 * seconds
+
+    def offered(node_id: str) -> None:
+        node = platform.nodes[int(node_id[4:])]
+        fresh = any(not placement.claimed for placement in database.jobs.live_on(node_id))
+        if world.now < armed_until and fresh and database.nodes[node_id].state == "online":
+            database.node_listeners.remove(offered)
+            awake_s = 5.5 + world.chance()
+            node.pause(awake_s)
+            database.rows_held_until[node_id] = world.now + awake_s + 1.5 + world.chance()
+            world.after(awake_s + 0.7 + 0.8 * world.chance(), deafen, node)
+
+    def deafen(node: Node) -> None:
+        node.link.down_cut_until = world.now + 6.0
+
+    database.node_listeners.append(offered)
+
+
+def _stammer(platform: Platform, seconds: float) -> None:
+    """Answers are slow, the connection breaks, breaks again in its youth, and the way that is then found is quick, but loses
+    what the node sends: answers of a young session arrive in the next, which counts its heartbeats from one as well."""
+    world, node = platform.world, _node(platform)
+    link = node.link
+    link.slow_until = world.now + 25.0
+    link.slow_s = 5.0
+    link.slow_up = False
+    until = world.now + 20.0
+
+    def reset(times: int, before: str | None) -> None:
+        if node.session is not None and node.session != before:
+            before, times = node.session, times - 1
+            if times == 0:
+                link.up_cut_until = world.now + 8.0 + seconds
+                return
+            world.after(2.1 + 0.9 * world.chance(), close, times, before)
+        if world.now < until:
+            world.after(0.05, reset, times, before)
+
+    def close(times: int, session: str) -> None:
+        node.closed(session)
+        if times == 1:
+            link.slow_s = 0.3
+
+    reset(3, None)
+
+
+def _reset_amid_outages(platform: Platform, seconds: float) -> None:
+    """A node's connection breaks while one gateway has lost the database for longer than a handshake lasts, and as that one
+    finds it again, the others lose it."""
+    world = platform.world
+    node, first = _node(platform), _gateway(platform)
+    others = [other for other in platform.gateways if other is not first]
+    back_s = 5.6 + 3.0 * world.chance()
+    first.database_cut_until = world.now + back_s
+    if node.session is not None and others:
+        node.dials_next = [first, others[0]]
+        node.closed(node.session)
+
+    def lose() -> None:
+        for other in others:
+            other.database_cut_until = world.now + 8.0 + seconds
+
+    world.after(back_s - 0.4 * world.chance(), lose)
 
 
 def _flaky_database(platform: Platform, seconds: float) -> None:
@@ -168,6 +257,9 @@ FAULTS: dict[str, tuple[int, Callable[[Platform, float], None]]] = {
     "crash_machine": (3, _crash_machine),
     "crash_gateway": (3, _crash_gateway),
     "lose_site": (1, _lose_site),
+    "sleep_at_the_offer": (1, _sleep_at_the_offer),
+    "stammer": (1, _stammer),
+    "reset_amid_outages": (1, _reset_amid_outages),
     "pause_gateway": (2, _pause_gateway),
     "cut_gateway_off": (3, _cut_gateway_off),
     "crash_controller": (1, _crash_controller),
@@ -180,7 +272,15 @@ FAULTS: dict[str, tuple[int, Callable[[Platform, float], None]]] = {
 }
 """Name → (how often, what it does)."""
 OURS = frozenset(
-    {"crash_gateway", "lose_site", "pause_gateway", "cut_gateway_off", "stall_database", "flaky_database"}
+    {
+        "crash_gateway",
+        "lose_site",
+        "reset_amid_outages",
+        "pause_gateway",
+        "cut_gateway_off",
+        "stall_database",
+        "flaky_database",
+    }
 )
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gp4u_simulation.agent import Node
 
 TICK_S = 0.25
-NOTE_S = 0.5
+NOTE_S = 1.0
 SHRINK_EVERY_S = 2.0
 """Production lets a TTL shrink a second every thirty; a seed is over by then."""
 POLL_S = 2.0

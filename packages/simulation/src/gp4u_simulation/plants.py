@@ -88,7 +88,9 @@ def _plant(
 LINKS = ("cut", "cut_down", "cut_up", "slow", "slow")
 TTLS = ("bad_link", "cut", "cut_down", "cut_up", "slow")
 RECONNECTS = ("bad_link", "crash_gateway", "crash_agent", "cut", "cut")
-TAKEOVERS = ("lose_site",)
+FILLERS = ("crash_controller", "pause_controller")
+"""Beside a fault that is a story of its own, and that another one would cut short."""
+TAKEOVERS = ("lose_site", "lose_store", "lose_store")
 GATEWAYS = ("cut_gateway_off", "pause_gateway", "crash_gateway", "cut")
 
 
@@ -130,8 +132,7 @@ def pushed_start() -> list[Patch]:
 
 @_plant(
     "an answer of an earlier session renews",
-    faults=("slow", "slow", "slow", "flap", "cut_up"),
-    hole="it must arrive while the same number waits in a session just begun, whose own beat is then lost",
+    faults=("stammer", *FILLERS),
 )
 def stale_ack_accepted() -> list[Patch]:
     acked = LeaseHolder.heartbeat_acked
@@ -326,7 +327,6 @@ def takeover_of_a_living_row() -> list[Patch]:
     calm=True,
     faults=("stall_database",),
     glue=True,
-    hole="transactions give up before the watch's patience is over, so no gap is ever long enough",
 )
 def outages_watched_through() -> list[Patch]:
     # The guard of the row alone makes up for a watch that does not notice its own gaps, so both go.
@@ -344,8 +344,7 @@ def own_stall_not_forgiven() -> list[Patch]:
 
 @_plant(
     "claims pass between a loss and its write",
-    faults=("pause_agent", "pause_agent", "flaky_database", "flaky_database", "stall_database"),
-    hole="an agent must wake, unclaimed, in the fraction of a second between a loss and a write that fails twice",
+    faults=("sleep_at_the_offer", "sleep_at_the_offer", "cut"),
 )
 def claims_pass_unwritten_losses() -> list[Patch]:
     return [(gateway_decisions.UnwrittenLosses, "bars", lambda self, node_id, session_no: False)]
@@ -363,9 +362,8 @@ def session_number_ignored() -> list[Patch]:
 
 @_plant(
     "a late handshake supersedes the session that came after it",
-    faults=("cut_gateway_off", "cut_gateway_off", "cut_all", "slow", "cut"),
+    faults=("reset_amid_outages", *FILLERS),
     glue=True,
-    hole="it needs an outage of one gateway's database between a handshake given up and the next session",
 )
 def slow_handshake() -> list[Patch]:
     return [(sim_database, "CONNECT_S_MAX", 10.0)]

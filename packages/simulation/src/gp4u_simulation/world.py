@@ -138,6 +138,7 @@ class Link:
         self.down_cut_until = 0.0
         self.slow_until = 0.0
         self.slow_s = 0.0
+        self.slow_up = True  # and not only down
 
     def carry(self, up: bool, process: Process, action: Action, *arguments: Any) -> None:
         """Deliver to a process: late, twice, or never."""
@@ -148,7 +149,7 @@ class Link:
             world.counts["messages_lost"] += 1
             return
         delay = 0.002 + 0.03 * chance()
-        if now < self.slow_until:
+        if now < self.slow_until and (self.slow_up or not up):
             delay += self.slow_s * chance()
         life = process.life
         world.after(delay, self._arrive, up, process, life, action, arguments)

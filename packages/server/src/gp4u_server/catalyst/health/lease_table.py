@@ -389,6 +389,9 @@ class LeaseTable:
             for node_id, node in self._nodes.items()
             if node.state is not NodeState.LOST and now - node.silent_from >= suspect_per_ttl * node.ttl_s
         ]
+        if not silent:
+            self._held_since = None
+            return []
         hold = self._mass_loss(len(silent), now)
         for node_id, node in silent:
             was = node.state
