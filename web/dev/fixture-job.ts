@@ -41,6 +41,11 @@ export class Story {
       last_checkpoint_at: null,
       checkpoints_count: 0,
       progress: null,
+      promise: {
+        saved: "folder",
+        says: "If its node dies, it begins again on another one with its folder `ckpt` as last saved.",
+        why_not_more: "`checkpoint.source: auto` saves the whole job on nodes that can.",
+      },
       charged_micros: 0,
       refunded_micros: 0,
       running_s: 0,
@@ -266,6 +271,7 @@ export class Story {
         step: (index + 1) * 60,
         trigger: "job",
         node_name: this.#offer.node_name,
+        transparent: false,
       }))
       .reverse();
   }

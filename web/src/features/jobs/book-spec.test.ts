@@ -9,6 +9,7 @@ const values: BookValues = {
   durationS: 3600,
   checkpointPath: "ckpt",
   checkpointEveryS: 5,
+  checkpointSource: "application",
   budget: "5.00",
   protection: "catalyst",
   environment: [{ name: "SEED", value: "7" }],

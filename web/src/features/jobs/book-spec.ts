@@ -70,7 +70,7 @@ export function specOf(values: BookValues, beside: Beside = {}): Schemas["JobSpe
     environment: Object.fromEntries(values.environment.map(({ name, value }) => [name, value])),
     upload_id: uploadId,
     ...(extras.image ? { image: extras.image } : {}),
-    ...(extras.kind ? { kind: extras.kind } : {}),
+    kind: extras.kind ?? "on_demand",
     resources: {
       gpus: values.gpus,
       vram_gb_min: 0,

@@ -19,6 +19,7 @@ const form: BookValues = {
   durationS: 3600,
   checkpointPath: "ckpt",
   checkpointEveryS: 60,
+  checkpointSource: "application",
   budget: "",
   protection: "catalyst",
   environment: [],

@@ -34,7 +34,7 @@ export interface Filled {
 
 export function filledFrom({ spec }: JobFile, terms: Terms): Filled {
   const { gpus, ...resources } = spec.resources;
-  const { path, every_s, keep, auto } = spec.checkpoint;
+  const { path, every_s, keep, auto, source } = spec.checkpoint;
   const misfits: Mistake[] = [];
   const check = (bad: boolean, field: string, message: string) => {
     if (bad) misfits.push({ field, message });
@@ -78,6 +78,7 @@ export function filledFrom({ spec }: JobFile, terms: Terms): Filled {
   }
   if (path !== undefined) values.checkpointPath = path;
   if (every_s !== undefined) values.checkpointEveryS = every_s;
+  if (source !== undefined) values.checkpointSource = source;
   if (total !== undefined && total !== null) values.budget = moneyInput(total);
   if (spec.protection !== undefined) values.protection = spec.protection;
   if (spec.environment !== undefined) {

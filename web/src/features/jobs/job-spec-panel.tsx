@@ -40,6 +40,15 @@ export function JobSpecPanel({ spec }: { spec: Job["spec"] }) {
           <Fact label="Checkpoint folder">
             <code className="font-mono text-xs">{checkpoint?.path ?? "checkpoints"}</code>
           </Fact>
+          <Fact label="A checkpoint saves">
+            {
+              {
+                application: "the folder",
+                transparent: "the whole job",
+                auto: "the whole job where possible",
+              }[checkpoint?.source ?? "application"]
+            }
+          </Fact>
           <Fact label="Checkpoint every">{checkpoint?.every_s ?? 60} s</Fact>
           <Fact label="At most">{formatSpan(spec.duration_s_max ?? 86_400)}</Fact>
           <Fact label="Budget">
