@@ -13,7 +13,10 @@ from gp4u_server.catalyst.health.control import DutyLoop
 from gp4u_server.catalyst.jobs.types import JobState, Outcome
 from gp4u_server.catalyst.jobs.views import JobView, PlacementView
 from gp4u_server.catalyst.routing.service import Router
+from gp4u_server.catalyst.telemetry.service import TelemetryService
+from gp4u_server.catalyst.telemetry.types import DeviceEvent, EventKind, Severity
 from gp4u_server.kit.db import Database
+from gp4u_server.kit.ids import new_id
 from gp4u_server.market.service import Terms
 from gp4u_server.market.types import OfferView
 from gp4u_server.nodes.errors import WindowInvalid
@@ -464,6 +467,42 @@ async def test_a_fault_within_the_probation_begins_a_longer_one(town: Town) -> N
         await town.connect(offer.node_id, machine)
         (shown,) = (await town.view(offer.node_id)).devices
         assert shown.back_at == town.clock.now() + timedelta(minutes=minutes)
+    async with town.database.transaction() as session:  # its owner has seen to it
+        await town.nodes.undrain(session, offer.node_id, owner_id=owner)
+    assert (await town.offered(offer.id)).gpus_total == 1
+
+
+async def test_a_failing_gpu_takes_its_node_out_of_service_only_when_it_has_no_other(town: Town) -> None:
+    owner, renter = await town.person("Otto"), await town.renter()
+    telemetry = TelemetryService(town.bus, town.clock, town.nodes)
+    for gpus in (2, 1):
+        offer = await town.machine(owner, gpus=gpus)
+        jobs = [await town.submit(renter) for _ in range(gpus)]
+        runs = [await town.running(job) for job in jobs]
+        failing = runs[0].device_uuids[0]
+        event = DeviceEvent(
+            id=new_id("dev"),
+            node_id=offer.node_id,
+            device_uuid=failing,
+            kind=EventKind.XID,
+            code="79",
+            severity=Severity.CRITICAL,
+            occurred_at=town.clock.now(),
+            received_at=town.clock.now(),
+            detail={},
+        )
+        async with town.database.transaction() as session:
+            assert await telemetry.record(session, [event]) == [event]
+        node = await town.view(offer.node_id)
+        assert node.duty is (Duty.DRAINING if gpus == 1 else Duty.IN_SERVICE)
+        assert await town.moves.run_once() == 1, "the job that holds it, and no other"
+        assert (await town.placement(jobs[0].id)).desired == "stop"
+        await town.stopped(jobs[0])
+        for job, placement in zip(jobs[1:], runs[1:], strict=True):
+            assert (await town.placement(job.id)).id == placement.id
+            assert (await town.placement(job.id)).desired == "run"
+        async with town.database.transaction() as session:
+            await town.jobs.request_stop(session, jobs[0].id, "by_renter")
 
 
 # --- the replacement pool ---------------------------------------------------------------------------------------
