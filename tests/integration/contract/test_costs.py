@@ -20,6 +20,8 @@ BY_OWNER = {
     "read_node",
     "read_node_telemetry",
     "list_node_events",
+    "list_score_changes",
+    "list_incidents",
 }
 NO_LISTINGS = {"stream_job", "read_upload"}  # one has no end, the other is for agents
 ROWS = scaled(3_000)  # of each kind, of others; measured with 10,000 as well
@@ -94,6 +96,10 @@ OTHERS: dict[str, dict[str, str]] = {
     "offers": {"id": "offer_x{n}", "node_id": "node_x{n}", "owner_id": "usr_x{n}"},
     "jobs": {"id": "job_x{n}", "renter_id": "usr_x{n}"},
     "placements": {"id": "plc_x{n}", "job_id": "job_x{n}", "node_id": "node_x{n}", "booking_id": "bkg_x{n}"},
+    "incidents": {"id": "inc_x{n}", "node_id": "node_x{n}", "placement_id": "plc_x{n}"},
+    "incident_runs": {"placement_id": "plc_x{n}", "incident_id": "inc_x{n}"},
+    "score_changes": {"id": "chg_x{n}", "node_id": "node_x{n}", "incident_id": "inc_x{n}"},
+    "node_scores": {"node_id": "node_x{n}"},
     "job_events": {"id": "{n:8}", "job_id": "job_x{n}"},
     "routing_decisions": {"id": "dec_x{n}", "job_id": "job_x{n}"},
     "bookings": {"id": "bkg_x{n}", "renter_id": "usr_x{n}", "owner_id": "usr_x{n}", "job_id": "job_x{n}"},

@@ -5,7 +5,7 @@ import json
 
 from tests.integration.contract.town import Town, operations
 
-OWNERS = {"list_nodes", "list_my_offers", "list_node_events"}
+OWNERS = {"list_nodes", "list_my_offers", "list_node_events", "list_score_changes", "list_incidents"}
 
 
 def cursor_of(raw: bytes) -> str:

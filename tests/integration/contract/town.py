@@ -20,6 +20,7 @@ from gp4u_server.catalyst.standby import repository as standbys
 from gp4u_server.foundation.platform import Platform
 from gp4u_server.kit.db import Database
 from gp4u_server.kit.ids import new_id
+from gp4u_server.nodes.service import NodeService
 from gp4u_server.nodes.tokens import AgentTokens
 from sqlalchemy import text
 
@@ -289,7 +290,10 @@ async def _incident(town: Town) -> None:
         found = await session.scalar(
             text("SELECT id FROM incidents WHERE placement_id = :id"), {"id": run["id"]}
         )
-    town.ids["incident_id"] = str(found)
+        town.ids["incident_id"] = str(found)
+        await platform.get(NodeService).attribute(
+            session, run["node_id"], away_ms=1, incident_id=str(found), reason="an example"
+        )
 
 
 async def _checkpoint(town: Town) -> None:

@@ -127,3 +127,19 @@ class Client:
     def node_events(self, node_id: str, limit: int = 50) -> list[dict[str, Any]]:
         """What happened to the GPUs of a node of yours, the newest first. Raises ApiError `node_not_found`."""
         return list(self.api.pages(f"/nodes/{node_id}/events", limit=limit))
+
+    def node_score(self, node_id: str) -> dict[str, Any]:
+        """A node's reliability and uptime with interval and sample size. Raises ApiError `node_not_found`."""
+        score: dict[str, Any] = self.api.get(f"/nodes/{node_id}/score")
+        return score
+
+    def node_score_changes(self, node_id: str, limit: int = 50) -> list[dict[str, Any]]:
+        """What changed the score of a node of yours, the newest first. Raises ApiError `node_not_found`."""
+        return list(self.api.pages(f"/nodes/{node_id}/score/changes", limit=limit))
+
+    def node_incidents(self, node_id: str, limit: int = 50) -> list[dict[str, Any]]:
+        """Losses and failures on a node of yours, the newest first, and what each is attributed to, on what evidence.
+
+        Raises ApiError `node_not_found`.
+        """
+        return list(self.api.pages(f"/nodes/{node_id}/incidents", limit=limit))

@@ -9,6 +9,7 @@ import { nodeQuery, useDrainNode } from "@/features/nodes/api";
 import { DeviceEvents } from "@/features/nodes/device-events";
 import { LivenessBadge } from "@/features/nodes/liveness-badge";
 import { spanOf } from "@/features/nodes/readings";
+import { RecordPanel } from "@/features/nodes/record-panel";
 import { deviceEventsQuery } from "@/features/nodes/telemetry";
 import { TelemetryPanel, type View } from "@/features/nodes/telemetry-panel";
 import { useAddressParams } from "../address-state";
@@ -93,6 +94,7 @@ export function NodePage() {
           error={events.error}
           onRetry={() => void events.refetch()}
         />
+        <RecordPanel nodeId={nodeId} />
       </div>
     </div>
   );

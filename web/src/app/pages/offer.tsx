@@ -129,7 +129,7 @@ function OfferFacts({ offer }: { offer: Offer }) {
               </>
             }
           >
-            <Reliability value={offer.reliability} />
+            <Reliability of={offer} full />
           </Fact>
           <Fact label="CPU cores">{formatCount(offer.cpus)}</Fact>
           <Fact label="Main memory">{formatCount(offer.memory_gb)} GB</Fact>

@@ -59,7 +59,7 @@ export function OfferTable({ offers }: { offers: readonly Offer[] }) {
             </Td>
             <Td className="whitespace-nowrap text-ink-2">{offer.region}</Td>
             <Td numeric>
-              <Reliability value={offer.reliability} />
+              <Reliability of={offer} />
             </Td>
             <Td numeric className="hidden text-ink-2 xl:table-cell">
               {formatNumber(offer.fp16_tflops)}
@@ -102,7 +102,7 @@ export function OfferCards({ offers }: { offers: readonly Offer[] }) {
                 {offer.gpus_free} of {offer.gpus_total} free
               </span>
               <span>{offer.region}</span>
-              <Reliability value={offer.reliability} />
+              <Reliability of={offer} />
               {offer.simulated ? <SimulatedBadge /> : null}
             </div>
           </Link>

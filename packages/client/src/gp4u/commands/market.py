@@ -22,7 +22,18 @@ from gp4u.output import (
 )
 
 HOURS_MAX = 24 * 366
-OFFER_COLUMNS = ["OFFER", "GPU", "FREE", "VRAM", "$/GPU/H", "RELIABILITY", "FP16/$", "REGION", "NODE"]
+OFFER_COLUMNS = [
+    "OFFER",
+    "GPU",
+    "FREE",
+    "VRAM",
+    "$/GPU/H",
+    "RELIABILITY",
+    "UPTIME",
+    "FP16/$",
+    "REGION",
+    "NODE",
+]
 
 
 def _offer_row(offer: dict[str, Any]) -> list[Any]:
@@ -33,6 +44,7 @@ def _offer_row(offer: dict[str, Any]) -> list[Any]:
         f"{offer['vram_gb']} GiB",
         money(offer["price_per_gpu_hour_micros"]),
         f"{offer['reliability'] * 100:.2f} %",
+        offer.get("record", ""),
         f"{offer['perf_per_dollar']:.0f}",
         offer["region"],
         offer["node_name"],
@@ -76,7 +88,7 @@ def search(query: tuple[str, ...], limit: int, as_json: bool) -> None:
             [_offer_row(offer) for offer in offers],
             empty="Nobody offers a GPU right now.",
             right=frozenset({2, 3, 4, 5, 6}),
-            droppable=["FP16/$", "RELIABILITY", "NODE", "REGION", "FREE"],
+            droppable=["UPTIME", "FP16/$", "RELIABILITY", "NODE", "REGION", "FREE"],
         )
         if page["total"] > len(offers):
             console.print(f"{len(offers)} of {page['total']}; --limit shows more.", style="dim")

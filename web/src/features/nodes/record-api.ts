@@ -1,0 +1,23 @@
+import { queryOptions } from "@tanstack/react-query";
+import { answered, api } from "@/api/client";
+
+export const scoreQuery = (nodeId: string) =>
+  queryOptions({
+    queryKey: ["nodes", nodeId, "score"],
+    queryFn: ({ signal }) =>
+      answered(api.GET("/api/v1/nodes/{node_id}/score", { signal, params: { path: { node_id: nodeId } } })),
+    refetchInterval: 15_000,
+  });
+
+export const incidentsQuery = (nodeId: string) =>
+  queryOptions({
+    queryKey: ["nodes", nodeId, "incidents"],
+    queryFn: ({ signal }) =>
+      answered(
+        api.GET("/api/v1/nodes/{node_id}/incidents", {
+          signal,
+          params: { path: { node_id: nodeId }, query: { limit: 50 } },
+        }),
+      ),
+    refetchInterval: 5_000,
+  });

@@ -1,0 +1,141 @@
+import { useQuery } from "@tanstack/react-query";
+import { ChevronDown, ShieldCheck } from "lucide-react";
+import { useState } from "react";
+import { Ago } from "@/components/ago";
+import { Badge, type Tone } from "@/components/ui/badge";
+import { Card, CardHeader } from "@/components/ui/card";
+import { Stat } from "@/components/ui/stat";
+import { Empty, Failed, SkeletonRows } from "@/components/ui/states";
+import { cn } from "@/lib/class-names";
+import { formatDuration } from "@/lib/time";
+import { formatPercent, plural } from "@/lib/units";
+import { happened, type Incident, type Score, scoreEffect, sideOf } from "./record";
+import { incidentsQuery, scoreQuery } from "./record-api";
+
+const TONES: Record<ReturnType<typeof sideOf>, Tone> = { host: "bad", others: "neutral", open: "warn" };
+const WITNESSES: Record<Incident["evidence"][number]["witness"], string> = {
+  platform: "Our records",
+  gateway: "Gateways",
+  telemetry: "Devices",
+  agent: "Agent",
+  run_report: "The run",
+  comparison: "Comparison",
+};
+
+/** How reliable the node was, and each thing that went wrong: what it is attributed to, why, and what that did. */
+export function RecordPanel({ nodeId }: { nodeId: string }) {
+  const score = useQuery(scoreQuery(nodeId));
+  const incidents = useQuery(incidentsQuery(nodeId));
+  return (
+    <Card id="record">
+      <CardHeader
+        title="Record"
+        description="Only what two independent kinds of evidence put down to this machine or its link counts against it. What the platform, a job or nobody is known to have caused does not."
+      />
+      {score.data ? (
+        <ScoreFigures score={score.data} />
+      ) : score.isError ? (
+        <Failed error={score.error} onRetry={() => void score.refetch()} />
+      ) : (
+        <SkeletonRows rows={2} />
+      )}
+      {incidents.data === undefined ? (
+        incidents.isError ? (
+          <Failed error={incidents.error} onRetry={() => void incidents.refetch()} />
+        ) : (
+          <SkeletonRows rows={3} />
+        )
+      ) : incidents.data.items.length === 0 ? (
+        <Empty icon={ShieldCheck} title="Nothing went wrong so far" />
+      ) : (
+        <ul aria-label="Incidents" className="border-t border-line">
+          {incidents.data.items.map((incident) => (
+            <IncidentRow key={incident.id} incident={incident} />
+          ))}
+        </ul>
+      )}
+    </Card>
+  );
+}
+
+function ScoreFigures({ score }: { score: Score }) {
+  return (
+    <dl className="grid grid-cols-2 gap-x-6 gap-y-3 px-4 pb-4 sm:px-5 lg:grid-cols-4">
+      <Stat
+        label="Survives a day"
+        value={formatPercent(score.reliability)}
+        note={`${formatPercent(score.reliability_low)} to ${formatPercent(score.reliability_high)} (${Math.round(score.interval * 100)} %)`}
+      />
+      <Stat label="Uptime" value={score.record} />
+      <Stat
+        label="Counted losses"
+        value={`${score.host_losses} by the host`}
+        note={`${score.network_losses} by its network, ${score.losses} in all`}
+      />
+      <Stat
+        label="Expected unseen"
+        value={formatPercent(score.expected)}
+        note={`${plural(Math.round(score.owner.online_h), "hour")} of your other nodes, ${plural(Math.round(score.fleet.online_h), "hour")} of this model elsewhere`}
+      />
+    </dl>
+  );
+}
+
+function IncidentRow({ incident }: { incident: Incident }) {
+  const [open, setOpen] = useState(false);
+  const effect = scoreEffect(incident);
+  const ruling = incident.rulings.find(({ undone_at }) => undone_at === null);
+  return (
+    <li className="border-b border-line last:border-0" data-cause={incident.cause ?? "open"}>
+      <button
+        type="button"
+        aria-expanded={open}
+        onClick={() => setOpen(!open)}
+        className="flex w-full flex-wrap items-center gap-x-3 gap-y-1 px-4 py-3 text-left text-sm hover:bg-hover sm:px-5"
+      >
+        <ChevronDown
+          aria-hidden
+          className={cn("size-3.5 shrink-0 text-ink-3 transition-transform", !open && "-rotate-90")}
+        />
+        <span className="min-w-0 flex-1 basis-48">
+          {happened(incident)}
+          {incident.runs_hit > 1 ? `, with ${plural(incident.runs_hit, "job")}` : ""}
+        </span>
+        <Badge tone={TONES[sideOf(incident)]} className="max-w-full whitespace-normal">
+          {incident.summary}
+        </Badge>
+        <span className="figures text-xs text-ink-2">
+          {effect ? `${formatPercent(effect.before)} → ${formatPercent(effect.after)}` : "score untouched"}
+        </span>
+        <span className="text-xs text-ink-3">
+          <Ago at={incident.began_at} />
+        </span>
+      </button>
+      {open ? (
+        <div className="grid gap-3 px-4 pb-4 text-sm sm:px-5 sm:pl-11">
+          {incident.sentence ? <p>{incident.sentence}</p> : null}
+          {ruling ? <p className="text-ink-2">An admin ruled: {ruling.reason}</p> : null}
+          {incident.evidence.length > 0 ? (
+            <dl className="grid gap-x-4 gap-y-1.5 sm:grid-cols-[7rem_1fr]">
+              {incident.evidence.map((each) => (
+                <div key={`${each.witness} ${each.code}`} className="contents">
+                  <dt className="text-xs text-ink-3 sm:pt-0.5">{WITNESSES[each.witness]}</dt>
+                  <dd className="text-ink-2">{each.sentence}</dd>
+                </div>
+              ))}
+            </dl>
+          ) : (
+            <p className="text-ink-3">No evidence has arrived yet.</p>
+          )}
+          {incident.away_s > 0 ? (
+            <p className="text-xs text-ink-3">
+              Counts {formatDuration(incident.away_s)} against its uptime
+              {incident.counts_as_network_loss ? "; a link that was gone does not lower the reliability" : ""}
+              .
+            </p>
+          ) : null}
+        </div>
+      ) : null}
+    </li>
+  );
+}
