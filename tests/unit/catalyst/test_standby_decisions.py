@@ -80,6 +80,11 @@ def test_a_free_gpu_is_promised_once() -> None:
     assert "for another job" in chosen([HOME, two], gpus=2, spoken_for={"b": 1})
 
 
+def test_a_node_that_did_not_get_ready_for_this_job_is_not_chosen_again() -> None:
+    assert chosen([HOME, candidate("a", 10), candidate("b", 20)], unprepared={"a"}) == "b"
+    assert "No second node" in chosen([HOME, candidate("a", 10)], unprepared={"a"})
+
+
 def test_nothing_else_fits() -> None:
     assert "No second node" in chosen([HOME])
     assert "No second node" in chosen([HOME, candidate("a", 1, fits=False)])

@@ -5,7 +5,7 @@ node would probably die with the first: `SAME_OWNER`, `SAME_REGION`. The factors
 owner is preferred to one of the same as long as it is no more than half as dear again.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -56,14 +56,15 @@ def choose(
     rate_bps: int,
     per_hour_micros_max: int | None,
     spoken_for: Mapping[str, int],
+    unprepared: Collection[str] = (),
 ) -> Chosen | NoneFits:
     """The best node beside the one that the job runs on.
 
-    `spoken_for`: node → GPUs that other standbys count on there; a free GPU is promised once. `per_hour_micros_max`: the
+    `unprepared`: nodes that did not get ready for this job before. `spoken_for`: node → GPUs that other standbys count on there; a free GPU is promised once. `per_hour_micros_max`: the
     budget's ceiling, which holds for the job and its standby together.
     """
     home = next((each.offer for each in candidates if each.offer.node_id == home_node_id), None)
-    others = [each for each in candidates if each.offer.node_id != home_node_id]
+    others = [each for each in candidates if each.offer.node_id not in (home_node_id, *unprepared)]
     fitting = [each for each in others if each.fits]
     if not fitting:
         return NoneFits("No second node fits the job at present.")

@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gp4u_server.catalyst.standby.models import LIVE, Standby, StandbyWatch
+from gp4u_server.catalyst.standby.types import EndReason
 
 
 async def insert(session: AsyncSession, **values: Any) -> Standby:
@@ -53,6 +54,14 @@ async def spoken_for(session: AsyncSession) -> dict[str, int]:
         select(Standby.node_id, func.sum(Standby.gpus)).where(text(LIVE)).group_by(Standby.node_id)
     )
     return {node_id: int(gpus) for node_id, gpus in rows}
+
+
+async def unprepared_nodes(session: AsyncSession, job_id: str) -> set[str]:
+    """Nodes that were given up because they did not get ready for this job."""
+    statement = select(Standby.node_id).where(
+        Standby.job_id == job_id, Standby.reason == EndReason.NOT_PREPARED.value
+    )
+    return set((await session.scalars(statement)).all())
 
 
 async def next_number(session: AsyncSession, job_id: str) -> int:

@@ -159,6 +159,7 @@ class StandbyService(Succession):
             rate_bps=self.terms.rate_bps,
             per_hour_micros_max=job.spec.budget.per_hour_micros_max,
             spoken_for=await repository.spoken_for(session),
+            unprepared=await repository.unprepared_nodes(session, job.id),
         )
         if isinstance(choice, NoneFits):
             await self._none(session, job, choice.why, failures, told, now)
