@@ -252,6 +252,7 @@ export class Story {
       refunded_micros: 373,
       owner_micros: Math.round((this.#offer.price_per_gpu_hour_micros * this.#metered * 0.8) / 3600),
       platform_micros: Math.round((this.#offer.price_per_gpu_hour_micros * this.#metered * 0.2) / 3600),
+      standbys: [],
       final: false,
     };
   }

@@ -6,6 +6,7 @@ import os
 import secrets
 import select
 import shutil
+import subprocess
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -13,12 +14,12 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from gp4u_agent.dumps import DumpRefused, seal, verify
+from gp4u_agent.dumps import DumpRefused, extract_checkpoint_folder, seal, verify
 from gp4u_agent.runtime import processes
 from gp4u_agent.runtime.bundle import dumping, record
 from gp4u_agent.runtime.bundle.adapter import Bundle
 from gp4u_agent.runtime.port import StartRefused, Workload
-from gp4u_protocol.messages import ActualState
+from gp4u_protocol.messages import ActualState, DesiredRun
 from gp4u_protocol.transparent import TransparentFacts
 
 from tests.integration.agent.bundles import no_dumps_here
@@ -121,20 +122,38 @@ def test_a_job_goes_on_from_its_memory_and_again_from_that(folder: Path) -> None
         at_dump = steps[-1]
 
 
+def with_criu_s_own_freezer(of: Place) -> Path:
+    """The inner group that CRIU freezes, with our lid in the same hierarchy: where there are two, ours is in the other."""
+    groups = of.runtime._groups
+    for folder in groups.folders:
+        if (folder / "freezer.state").exists():
+            groups.inner.folders["freeze"], groups.inner.versions["freeze"] = folder, 1
+            return folder / "freezer.self_freezing"
+    return groups.inner.folders["freeze"] / "cgroup.freeze"
+
+
 def test_h2_a_lease_that_ends_during_a_dump_freezes_all_the_same(folder: Path) -> None:
     """CRIU thaws what it froze when it is done; the lease's freeze must not be what it thaws."""
     with place(folder / "first") as first:
         first.runtime.start(first.workload, first.write_end)
         poll(lambda: len(first.steps()) > 3, "it counts", 30.0)
+        frozen_by_criu = with_criu_s_own_freezer(first)
+        deadline = time.monotonic() + 30
         first.runtime.begin_dump(folder / "dump")
+        while frozen_by_criu.read_text().strip() != "1":  # no pause: it lasts a tenth of a second
+            assert time.monotonic() < deadline, "no dump was met in its middle"
+            if first.runtime.poll_dump() is not None:
+                first.runtime.begin_dump(folder / "dump")
         poll(first.runtime.freeze, "it is frozen", 30.0)
         before = first.steps()
-        first.runtime.poll_dump()
-        time.sleep(0.5)
-        first.runtime.poll_dump()
+        ended, until = None, time.monotonic() + 1.5
+        while time.monotonic() < until:  # as the shim goes on looking after the dump
+            ended = ended or first.runtime.poll_dump()
+            time.sleep(0.02)
         assert first.steps() == before
         first.runtime.thaw()
-        poll(first.runtime.poll_dump, "the dump ends", 60.0)
+        if ended is None:
+            poll(first.runtime.poll_dump, "the dump ends", 60.0)
         poll(lambda: len(first.steps()) > len(before), "it goes on", 30.0)
 
 
@@ -193,6 +212,22 @@ def test_only_what_the_right_agent_signed_is_imported(tmp_path: Path) -> None:
             verify(damaged, "job_1", 3, public)
 
 
+def test_where_a_dump_cannot_be_restored_its_checkpoint_folder_can(tmp_path: Path) -> None:
+    """The files are those of the dump's instant, and nothing beside that folder comes along."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    (source / "out" / "ckpt" / "inner").mkdir(parents=True)
+    target.mkdir()
+    (source / "out" / "ckpt" / "inner" / "weights").write_text("w")
+    (source / "out" / "other").write_text("o")
+    subprocess.run(
+        ["tar", "--create", "--file", tmp_path / dumping.JOB_FILES, "--directory", source, "."], check=True
+    )
+    assert extract_checkpoint_folder(tmp_path, target, "out/ckpt", None)
+    files = [str(path.relative_to(target)) for path in target.rglob("*") if path.is_file()]
+    assert files == ["out/ckpt/inner/weights"]
+    assert not extract_checkpoint_folder(tmp_path, target, "nothing", None)
+
+
 @pytest.fixture
 async def other(joined: AgentProcess, peer: Peer) -> AsyncIterator[Peer]:
     """The platform as a second node sees it: the same jobs, the same store."""
@@ -225,10 +260,12 @@ async def test_a_job_that_knows_nothing_of_checkpoints_survives_its_node(
         assert after == list(range(after[0], after[0] + len(after)))
         assert 1 < after[0] <= before[-1] + 60, (before[-3:], after[:3])
         assert other.report(again.placement_id, ActualState.RUNNING)
-        await other.supersede(again.placement_id)
-        await other.until(
-            lambda: not (second.state / "placements" / f"{again.placement_id}.2").exists(), "gone"
-        )
+        # It is moved once more, politely: dumped where it stands instead of told to end, which it would take literally.
+        await other.want(again.model_copy(update={"desired": DesiredRun.STOP, "stop_reason": "moving"}))
+        await other.until(lambda: other.report(again.placement_id, ActualState.STOPPED), "it has left", 60)
+        assert (other.checkpoints[-1]["trigger"], other.checkpoints[-1]["epoch"]) == ("final", 2)
+        assert "transparent" in other.checkpoints[-1]
+        assert second.process is not None
 
 
 async def test_a_dump_that_another_key_signed_is_not_restored(
