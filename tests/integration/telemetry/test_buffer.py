@@ -95,16 +95,19 @@ async def test_while_the_database_is_away_the_oldest_go_and_are_counted(
     world: World, database_url: str
 ) -> None:
     node_id = await node_of(world)
-    gone = connect("postgresql://nobody@127.0.0.1:1/none", pool_size=1)
-    buffer = buffer_of(world, gone, rows_max=40)
+    buffer = buffer_of(world, rows_max=40)
+    buffer.add(node_id, batch(reading(age_s=40)))
+    assert await buffer.flush()
+    gone = buffer._database = connect("postgresql://nobody@127.0.0.1:1/none", pool_size=1)
     for number in range(30):
         buffer.add(node_id, batch(reading(age_s=30.0 - number, temperature_c=float(number))))
+    assert not await buffer.flush()  # what was taken for the batch is put back
     buffer.add(node_id, batch(NodeSample(xids=[XidEvent(code=79, uuid=GPU)])))
     assert not await buffer.flush()
     assert told(buffer, "dropped", reason="full") == 30 * 2 + 1 - 40
     buffer._database = world.database  # it is back
     assert await buffer.flush()
-    assert await column(world, "SELECT count(*) FROM telemetry_10s") == [40]
+    assert await column(world, "SELECT count(*) FROM telemetry_10s") == [2 + 40]
     assert await column(world, "SELECT min(values[3]) FROM telemetry_10s WHERE device_uuid <> ''") == [10]
     assert await column(world, "SELECT code FROM device_events") == ["79"]
     await gone.close()
