@@ -5,6 +5,7 @@ import httpx2
 from tests.rig.world import World
 
 AWAY_S = 60
+DISK_BYTES, PAGE_BYTES = 8 << 30, 4096
 
 
 def asked(rig: World, counts: dict[int, int]) -> None:
@@ -70,25 +71,20 @@ def test_h28_postgresql_is_away_for_a_minute(rig: World) -> None:
 
 
 def test_h27_h28_a_machine_with_a_full_disk_stops_no_other_job(rig: World) -> None:
-    node = rig.add_node("c4", "c", disk_bytes=24 << 20)
+    """Its disk shrinks to what lies on it: every write there fails, until it grows again."""
+    node = rig.add_node("c4", "c", disk_bytes=DISK_BYTES)
     try:
         node.wait_until_online()
-        poor = rig.renter.submit(steps=20, on="c4", pace_s=0.3, save_every=4)
+        poor = rig.renter.submit(steps=40, on="c4", pace_s=0.3, save_every=4)
         rig.history.write("note", what="may_fail", job=poor.id, why="its machine's disk is full")
         rig.wait_for_save(poor)
-        filler = node.folder / "filler"
         rig.fault("disk_full", "c4")
-        with filler.open("wb", buffering=0) as file:
-            for _ in range(64):
-                try:
-                    file.write(bytes(1 << 20))
-                except OSError:
-                    break
-        others = [rig.renter.submit(steps=10) for _ in range(3)]
+        node.resize_disk(DISK_BYTES - node.free_bytes() + PAGE_BYTES)
+        others = [rig.renter.submit(steps=10, on=name) for name in ("b1", "b2", "c1")]
         rig.wait_for_ends(*others)
         assert {job.state for job in others} == {"done"}
         rig.fault("disk_freed", "c4")
-        filler.unlink()
+        node.resize_disk(DISK_BYTES)
         rig.wait_for_ends()
     finally:
         rig.retire(node)

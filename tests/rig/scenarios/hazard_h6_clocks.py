@@ -15,9 +15,11 @@ DAY_S = 86_400
 def test_h6_an_agent_whose_clock_jumps_by_days_is_billed_and_fenced_like_any_other(rig: World) -> None:
     wish = rig.lab.folder / "clock-of-c3"
     wish.write_text("+0\n")
+    here = str(Path(__file__).parent.parent / "clock")
     node = rig.add_node(
         "c3",
         "c",
+        PYTHONPATH=f"{here}:{rig.cluster.python_environment()['PYTHONPATH']}",
         LD_PRELOAD=str(LIBFAKETIME),
         FAKETIME_TIMESTAMP_FILE=str(wish),
         FAKETIME_NO_CACHE="1",

@@ -11,6 +11,7 @@ import json
 import os
 import socket
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import gp4u_job
 
 WITNESS = ("127.0.0.1", 7007)
 SAVE_PATIENCE_S = 60.0
+BREATH_S = 0.2
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--seed", required=True)
@@ -43,6 +45,13 @@ def tell(what: str, **more: object) -> None:
     to_witness.sendto(json.dumps(record).encode(), WITNESS)
 
 
+def breathe() -> None:
+    """A word several times a second, also while a commit is waited for: only a process that stands still is silent."""
+    while True:
+        time.sleep(BREATH_S)
+        tell("alive")
+
+
 folder = Path(gp4u_job.checkpoint_dir())
 state = folder / "state.bin"
 step = 0
@@ -59,6 +68,7 @@ if state.exists():
             tell("damaged", step=step, detail=f"ballast-{number} is not what was saved")
             sys.exit(3)
 tell("began", step=step)
+threading.Thread(target=breathe, daemon=True).start()
 if not state.exists():
     for number in range(options.ballast):
         (folder / f"ballast-{number}").write_bytes(
