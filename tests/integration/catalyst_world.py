@@ -18,6 +18,7 @@ from gp4u_protocol.lease_core import LeaseHolder
 from gp4u_protocol.messages import (
     AGENT_SOCKET_PATH,
     ActualState,
+    AgentLife,
     Challenge,
     Claim,
     Desired,
@@ -287,6 +288,7 @@ class Agent:
     welcome: Welcome | None = None
     clock_off_s: float = 0.0
     health: NodeHealth = field(default_factory=NodeHealth)
+    life: AgentLife | None = None
     _socket: Any = None
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _seq: int = 0
@@ -296,7 +298,7 @@ class Agent:
     async def connect(self, gateway: Gateway) -> Welcome:
         """Dial, prove the key, and start to read and beat."""
         self._socket = await websockets.connect(gateway.url, compression=None)
-        await self.send(Hello(agent_version="test", node_id=self.node_id, facts=self.machine))
+        await self.send(Hello(agent_version="test", node_id=self.node_id, facts=self.machine, life=self.life))
         challenge = await self._next()
         assert isinstance(challenge, Challenge)
         signature = self.key.sign(challenge_bytes(self.node_id, challenge.nonce))

@@ -18,8 +18,6 @@ from gp4u_server.nodes.events import NodeDutyChanged, NodeLivenessChanged
 from gp4u_server.nodes.service import NodeService
 from gp4u_server.nodes.types import Duty, Liveness
 
-GATEWAY_GAP = timedelta(seconds=1)
-"""A gateway that has been unbroken since before the last beat, less this, heard the silence itself."""
 RUN_GIVEN_UP = frozenset({"shim_lost", "killed"})
 _KINDS = {Outcome.FAILED: IncidentKind.JOB_FAILED, Outcome.START_FAILED: IncidentKind.START_FAILED}
 
@@ -50,6 +48,7 @@ class Opening:
         assert node is not None
         now = await repository.db_now(session)
         began_at = now - timedelta(seconds=event.silent_s or 0.0)
+        # A gateway that has been unbroken since before the last beat heard the silence itself.
         unbroken_since = await repository.gateway_unbroken_since(session, node.gateway_id)
         life = await self.nodes.agent_life(session, event.node_id)
         await repository.insert_incident(
@@ -68,7 +67,7 @@ class Opening:
             before={
                 "session_no": event.session_no,
                 "duty": node.duty,
-                "gateway_unsure": unbroken_since is not None and unbroken_since > began_at - GATEWAY_GAP,
+                "gateway_unsure": unbroken_since is not None and unbroken_since > began_at,
                 "gateway_unbroken_since": None if unbroken_since is None else unbroken_since.isoformat(),
                 "agent": None if life is None else life.model_dump(mode="json"),
             },
@@ -146,7 +145,7 @@ class Opening:
             "before": {
                 "liveness": node.liveness,
                 "duty": node.duty,
-                "gateway_unsure": unbroken_since is not None and unbroken_since > since - GATEWAY_GAP,
+                "gateway_unsure": unbroken_since is not None and unbroken_since > since,
             },
             "due_at": self.patience.first_look_at(now),
             "deadline_at": self.patience.deadline(kind, now),
