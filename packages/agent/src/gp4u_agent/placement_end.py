@@ -61,7 +61,9 @@ class Ending(Saving):
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._granted.wait(), UNGRANTED_END_S)
         # A job that is saved whole and ended badly keeps its last dump as what it can go on from.
-        keeps_dump = self.spec.transparent and (self._moved_whole or (ended["code"] != 0 and not self._stop_wanted))
+        keeps_dump = self.spec.transparent and (
+            self._moved_whole or (ended["code"] != 0 and not self._stop_wanted)
+        )
         saved = False
         if self._granted.is_set() and not keeps_dump:
             try:
