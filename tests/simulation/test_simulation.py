@@ -40,6 +40,10 @@ QUICK = (
     "lost_work_charged",
     "posted_again",
     "parts_do_not_add_up",
+    "outages_watched_through",
+    "stale_ack_accepted",
+    "claims_pass_unwritten_losses",
+    "shorter_ttl_at_once",
 )
 RARE = frozenset(
     {"claims_barred", "authority_lapses", "start_failures", "unclaimed", "wallets_empty", "mass_holds"}
@@ -82,6 +86,14 @@ def test_h23_our_own_outage_moves_no_job(fault: str) -> None:
         run(World(seed), faults=(fault,), calm=True)
 
 
+def test_h23_a_stall_of_our_whole_control_plane_of_60_s_moves_no_job() -> None:
+    for seed in range(60):
+        world = World(seed)
+        run(world, faults=("stall_for_a_minute",), calm=True)
+        assert world.counts["failovers"] == 0
+        assert world.counts["node_lost"] == 0
+
+
 @pytest.mark.parametrize("name", QUICK)
 def test_planted_bug_is_caught(name: str) -> None:
     catch = hunt(name, 0, QUICK_SEEDS_MAX)
@@ -100,10 +112,10 @@ def test_h23_an_unforgiven_stall_is_named_as_such() -> None:
 
 
 def test_a_violation_ends_the_history_of_its_seed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--seed", "3", "--plant", "shims_forgotten"]) == 1
+    assert main(["--seed", "1", "--plant", "shims_forgotten"]) == 1
     said = capsys.readouterr().out
     assert "VIOLATION" in said
-    assert "seed 3:" in said
+    assert "seed 1:" in said
 
 
 def test_the_command_says_what_was_covered(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,14 @@ from datetime import UTC, datetime, timedelta
 from gp4u_protocol.lease import LEASE_TTL_S, replace_after_s
 from gp4u_protocol.lease_core import LeaseId
 from gp4u_server.catalyst.health.authority import AuthorityWatch, authority_until, takeover_after_s
-from gp4u_server.catalyst.health.lease_table import CUT_OFF_GRACE_S, MASS_HOLD_S, LeaseTable, NodeState
+from gp4u_server.catalyst.health.decisions import Write, writes_of
+from gp4u_server.catalyst.health.lease_table import (
+    CUT_OFF_GRACE_S,
+    MASS_HOLD_S,
+    Change,
+    LeaseTable,
+    NodeState,
+)
 
 LEASE = LeaseId("p", 1)
 STAMP = datetime(2026, 1, 1, tzinfo=UTC)
@@ -49,7 +56,7 @@ def test_h2_a_lost_node_is_renewed_nothing_even_when_it_beats_again() -> None:
 def test_h2_no_authority_no_renewal_and_no_grant() -> None:
     made = LeaseTable()
     made.authority_renewed(5.0)
-    made.opened("n0", "s", 1, {LEASE}, 0.0)
+    made.opened("n0", "s", 1, {LEASE}, 3.0)
     assert made.beat("n0", "s", [LEASE], 4.9) == ([LEASE], None, LEASE_TTL_S)
     assert made.beat("n0", "s", [LEASE], 5.0) == ([], None, LEASE_TTL_S)
     assert not made.granted("n0", "s", LeaseId("q", 1), 5.0)
@@ -64,13 +71,26 @@ def test_only_reported_and_held_leases_of_the_newest_session_are_renewed() -> No
     assert made.beat("n0", "s2", [LEASE], 1.7) == ([], None, LEASE_TTL_S)
 
 
-def test_h23_our_own_stall_loses_nobody() -> None:
+def test_h23_our_own_stall_loses_nobody_and_the_time_frozen_by_it_is_ours() -> None:
     made = table(4)
     sweep(made, 0.0, 1.0)
     assert made.tick(61.0) == []
-    assert [made.beat(f"n{number}", "s", [LEASE], 61.1) for number in range(4)] == [
-        ([LEASE], None, LEASE_TTL_S)
-    ] * 4
+    for number in range(4):
+        answer = made.beat(f"n{number}", "s", [LEASE], 61.1)
+        assert answer is not None
+        assert answer.renewed == [LEASE]
+        assert answer.back == Change(
+            f"n{number}", 1, NodeState.ONLINE, 61.1, NodeState.ONLINE, ttl_s=LEASE_TTL_S
+        )
+        assert writes_of(answer.back) == (Write.INTERRUPTED_BY_US, Write.RESTORED)
+    assert made.beat("n0", "s", [LEASE], 62.0) == ([LEASE], None, LEASE_TTL_S)
+
+
+def test_h5_a_stall_of_ours_that_is_shorter_than_a_lease_froze_nothing() -> None:
+    made = table()
+    made.tick(0.0)
+    made.tick(4.5)
+    assert made.beat("n0", "s", [LEASE], 4.6) == ([LEASE], None, LEASE_TTL_S)
 
 
 def test_h23_mass_loss_is_held_back_and_a_return_forgives_it() -> None:

@@ -64,6 +64,7 @@ class Placement(Starting):
             placement_id=self.spec.placement_id,
             epoch=self.spec.epoch,
             state=state,
+            over=bool(said and said.get("exit")),
             usage=usage,
             progress=read_progress(self.folder),
         )

@@ -169,6 +169,10 @@ class PlacementStatus(Message):
     placement_id: str
     epoch: int
     state: ActualState
+    over: bool = Field(
+        default=False,
+        description="its process has ended; what remains is the last checkpoint and the report, and nothing to pay for",
+    )
     usage: ProcessUsage | None = None
     progress: Progress | None = None
 

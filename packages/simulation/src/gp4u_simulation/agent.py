@@ -186,9 +186,16 @@ class Node(Process):
         gateway = self.gateway
         assert gateway is not None
         self.link.carry(
-            True, gateway, gateway.beat, self, session, seq, self.holder.acked_seq, list(self.placements)
+            True, gateway, gateway.beat, self, session, seq, self.holder.acked_seq, self._reported()
         )
         self.soon(HEARTBEAT_INTERVAL_S / self.clock.rate, self._beat, session, seq + 1)
+
+    def _reported(self) -> dict[LeaseId, bool]:
+        """Each placement here → whether its process is over."""
+        return {
+            lease: placement.shim is not None and placement.shim.gone
+            for lease, placement in self.placements.items()
+        }
 
     def acked(self, session: str, seq: int, renewed: list[LeaseId], ttl_s: float) -> None:
         """A heartbeat was answered. What belongs to another session is the holder's to see."""

@@ -204,6 +204,17 @@ def _reset_amid_outages(platform: Platform, seconds: float) -> None:
     world.after(back_s - 0.4 * world.chance(), lose)
 
 
+def _stall_for_a_minute(platform: Platform, _: float) -> None:
+    """Every process of ours stands still for a minute, or the database does; they wake one after the other."""
+    world = platform.world
+    platform.outage_s += 130.0
+    if world.chance() < 0.5:
+        platform.database.stalled_until = world.now + 60.0
+        return
+    for process in (*platform.gateways, *platform.controllers, platform.api):
+        process.pause(60.0 + 0.8 * world.chance())
+
+
 def _flaky_database(platform: Platform, seconds: float) -> None:
     platform.database.flaky_until = platform.world.now + seconds
 
@@ -265,6 +276,7 @@ FAULTS: dict[str, tuple[int, Callable[[Platform, float], None]]] = {
     "crash_controller": (1, _crash_controller),
     "pause_controller": (1, _pause_controller),
     "stall_database": (2, _stall_database),
+    "stall_for_a_minute": (0, _stall_for_a_minute),
     "flaky_database": (2, _flaky_database),
     "step_wall_clock": (1, _step_wall_clock),
     "lose_store": (1, _lose_store),

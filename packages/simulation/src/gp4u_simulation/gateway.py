@@ -59,6 +59,7 @@ class Gateway(Process):
         self.table = LeaseTable(shrink_every_s=SHRINK_EVERY_S)
         self.sessions: dict[str, Session] = {}
         self.gateway_id = ""
+        self.over_since: dict[tuple[str, LeaseId], float] = {}
         self.losses = decisions.UnwrittenLosses()
         self._writing: dict[str, deque[tuple[Change, float]]] = {}
         self._authority()
@@ -299,7 +300,7 @@ class Gateway(Process):
         return session if session is not None and session.id == session_id else None
 
     def beat(
-        self, node: "Node", session_id: str, seq: int, acked_seq: int | None, reported: list[LeaseId]
+        self, node: "Node", session_id: str, seq: int, acked_seq: int | None, reported: dict[LeaseId, bool]
     ) -> None:
         """A heartbeat: answered from memory."""
         now = self.clock.read()
@@ -308,6 +309,9 @@ class Gateway(Process):
             node.link.carry(False, node, node.closed, session_id)
             return
         renewed, back, ttl_s = result
+        for lease, over in reported.items():
+            if over:
+                self.over_since.setdefault((session_id, lease), now)
         node.link.carry(False, node, node.acked, session_id, seq, renewed, ttl_s)
         if self.wild_ttls and self.world.chance() < WILD:
             self._ask_wildly(node.node_id)
@@ -353,9 +357,14 @@ class Gateway(Process):
         def applied(ok: bool) -> None:
             node.link.carry(False, node, node.report_acked, session_id, report.lease, report.seq, not ok)
 
+        def work() -> bool:
+            since = self.over_since.get((session_id, report.lease))
+            over_s = 0.0 if since is None else self.clock.read() - since
+            return self.database.jobs.record_report(node.node_id, report, self.database.now(), over_s)
+
         self.database.transact(
             self,
-            lambda: self.database.jobs.record_report(node.node_id, report, self.database.now()),
+            work,
             applied,
             None,
         )

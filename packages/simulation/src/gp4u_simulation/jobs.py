@@ -161,8 +161,8 @@ class Jobs:
         placement.claimed = True
         return True
 
-    def record_report(self, node_id: str, report: Report, now: datetime) -> bool:
-        """Apply a report once. False: stale."""
+    def record_report(self, node_id: str, report: Report, now: datetime, over_s: float = 0.0) -> bool:
+        """Apply a report once. `over_s`: since a heartbeat first said that its process was over. False: stale."""
         placement = self.placements[report.lease.placement_id]
         job = placement.job
         if placement.node_id != node_id:
@@ -181,16 +181,17 @@ class Jobs:
         placement.report_seq = report.seq
         self.referee.accepted(f"the report {report.told}", placement.id, report.lease.epoch)
         facts, told = self.facts(job), report.told
+        over_at = now - timedelta(seconds=over_s)
         if told is Told.RUNNING:
             self._runs(placement, now)
         elif told is Told.EXITED:
-            self._end(placement, decisions.after_exit(facts, 0, None, None, None), now, now)
+            self._end(placement, decisions.after_exit(facts, 0, None, None, None), over_at, now)
         elif told is Told.STOPPED:
-            self._end(placement, decisions.after_stopped(facts, None), now, now)
+            self._end(placement, decisions.after_stopped(facts, None), over_at, now)
         elif told is Told.START_FAILED:
             self._end(placement, decisions.after_start_failed(facts, "fetch_failed", None), now, now)
         else:
-            self._end(placement, decisions.after_lost(facts), now, now)
+            self._end(placement, decisions.after_lost(facts), over_at, now)
         return True
 
     def _runs(self, placement: PlacementRow, now: datetime) -> None:

@@ -472,9 +472,9 @@ def restores_an_older_one() -> list[Patch]:
 def agent_clock_billing() -> list[Patch]:
     record = Jobs.record_report
 
-    def trusting(self: Jobs, node_id: str, report: Any, now: datetime) -> bool:
+    def trusting(self: Jobs, node_id: str, report: Any, now: datetime, over_s: float) -> bool:
         # Wall clocks of machines are minutes apart.
-        return record(self, node_id, report, now + timedelta(seconds=45 * (int(node_id[4:]) - 1)))
+        return record(self, node_id, report, now + timedelta(seconds=45 * (int(node_id[4:]) - 1)), over_s)
 
     return [(Jobs, "record_report", trusting)]
 

@@ -13,11 +13,11 @@ from gp4u_simulation.world import World
 
 WAKE_EXCUSE_S = 0.25
 """A machine that slept as a whole wakes with its job running; its shim's timer ends that within this time."""
-OVERBILLED_S_MAX = 6.0
-OVERBILLED_PER_SILENCE_S_MAX = 7.0
+OVERBILLED_S_MAX = 13.5
+OVERBILLED_PER_SILENCE_S_MAX = 8.0
 """How much more than it truly ran a placement may be billed: a node that dies is known by its last beat, which may have
-been on its way for seconds; a pause shorter than a lease is not told apart from running. The time from the end of its process to the end of its row is counted apart: the node is taken
-up by the last checkpoint then, and may be cut off from us. So are outages of ours (docs/design/leases.md: a known gap)."""
+been on its way for six seconds; a pause shorter than half of the longest lease (7.5 s) is not told apart from running, nor
+one that ends within the lease from one in which the job went on. Outages of ours are counted apart (docs/design/leases.md)."""
 
 ONE_RUN = "one run of a job at a time"
 NEWEST_RUNS = "only the newest epoch starts"
@@ -47,7 +47,6 @@ class PlacementBook:
     ran_s: float = 0.0
     silences: int = 0
     process_over_at: float | None = None  # its process ended by itself, or was killed
-    wound_up_s: float = 0.0  # from then until its row was closed: the last checkpoint, the report
     charged: int = 0  # to owner and platform, refunds taken off
     lost: bool = False
     saved_work: float = 0.0
@@ -157,8 +156,6 @@ class Referee:
         book = self.placements[placement_id]
         book.live = False
         book.lost = lost
-        if book.process_over_at is not None:
-            book.wound_up_s = self.world.now - book.process_over_at
 
     def accepted(self, what: str, placement_id: str, epoch: int) -> None:
         """The database took a node's write under this epoch."""
@@ -265,7 +262,7 @@ class Referee:
             self.world.violated(promise, f"{placement_id} costs {book.charged} for time worth {price}")
         if book.charged < price and not book.money_short:
             self.world.violated(PRICED, f"{placement_id} costs {book.charged}, its time is worth {price}")
-        over_s = kept.total_seconds() - book.ran_s - book.wound_up_s
+        over_s = kept.total_seconds() - book.ran_s
         if over_s > OVERBILLED_S_MAX + OVERBILLED_PER_SILENCE_S_MAX * book.silences + outage_s:
             self.world.violated(
                 BILLED_RUN,

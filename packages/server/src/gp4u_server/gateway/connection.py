@@ -92,6 +92,8 @@ class Connection:
         self._standbys: list[StandbySpec] | None = proven.standbys
         self._progress: dict[str, Progress] = {}
         self._first_steps_told: set[str] = set()
+        # Placement → when a beat first said that its process is over; of those that are still reported.
+        self._over_since: dict[str, float] = {}
         self._outgoing: asyncio.Queue[Message] = asyncio.Queue(OUTGOING_MAX)
         self._work: asyncio.Queue[_Work] = asyncio.Queue(WORK_MAX)
         self._refresh_waits = False
@@ -247,6 +249,8 @@ class Connection:
             self.hub.write_change(back)
         for status in beat.placements:
             self._status(status, beat)
+            if status.over:
+                self._over_since.setdefault(status.placement_id, now)
         self._say_desired_again(reported, now)
         if now >= self._token_due:
             self._token_due = now + TOKEN_RENEW_S
@@ -358,6 +362,8 @@ class Connection:
         )
         for gone in self._progress.keys() - self._placements.keys():
             del self._progress[gone]
+        for gone in self._over_since.keys() - self._placements.keys():
+            del self._over_since[gone]
         self._send_desired()
 
     async def _claim(self, claim: Claim) -> None:
@@ -388,7 +394,9 @@ class Connection:
 
     async def _report(self, report: Report) -> None:
         async with self.hub.database.transaction() as session:
-            ack: ReportAck = await self.hub.jobs.record_report(session, self.node_id, report)
+            over_since = self._over_since.get(report.placement_id)
+            over_s = 0.0 if over_since is None else self.hub.clock.monotonic_s() - over_since
+            ack: ReportAck = await self.hub.jobs.record_report(session, self.node_id, report, over_s=over_s)
         if ack.stale:
             self.hub.metrics.refused.labels(code="stale_epoch").inc()
         self._send(ack)

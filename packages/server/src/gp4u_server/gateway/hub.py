@@ -138,7 +138,9 @@ class Hub:
     @property
     def ready(self) -> bool:
         """Whether agents are served."""
-        return bool(self.gateway_id) and not self.leaving and self.table.has_authority(self.clock.monotonic_s())
+        return (
+            bool(self.gateway_id) and not self.leaving and self.table.has_authority(self.clock.monotonic_s())
+        )
 
     async def run(self) -> None:
         """All loops; ends only by an error of ours or cancellation."""

@@ -291,6 +291,9 @@ class LeaseTable:
         back = None
         if was is not NodeState.ONLINE:
             back = Change(node_id, node.session_no, NodeState.ONLINE, silent_s, was, ttl_s=before_s)
+        elif node.leases and silent_s > freeze_after_s(before_s):
+            # Never suspect, and nothing heard for a whole lease: we stood still ourselves, and its jobs were frozen.
+            back = Change(node_id, node.session_no, NodeState.ONLINE, silent_s, was, ttl_s=before_s)
         if not self.has_authority(now):
             return Answer([], back, node.ttl_s)
         node.void_at = max(node.void_at, now + replace_after_s(node.ttl_s))

@@ -61,8 +61,14 @@ class Reports(Losses):
             placement.claimed_at = await db_now(session)
         return self.data_keys.unwrap(job.id, job.data_key)
 
-    async def record_report(self, session: AsyncSession, node_id: str, report: Report) -> ReportAck:
-        """Apply a report once. Repetitions are acknowledged without effect; another epoch's are `stale`."""
+    async def record_report(
+        self, session: AsyncSession, node_id: str, report: Report, *, over_s: float = 0.0
+    ) -> ReportAck:
+        """Apply a report once. Repetitions are acknowledged without effect; another epoch's are `stale`.
+
+        `over_s`: how long ago, on its gateway's clock, a heartbeat first said that the process had ended: nobody pays for
+        the time since, whatever kept the last checkpoint or this report from us.
+        """
         found = await repository.lock_placement(session, report.placement_id)
         stale = ReportAck(placement_id=report.placement_id, epoch=report.epoch, seq=report.seq, stale=True)
         if found is None:
@@ -90,7 +96,7 @@ class Reports(Losses):
             at = await db_now(session)
             await self._transitions.apply(session, job, decisions.FINISHED_LATE, at, exit_code=0)
         else:
-            await self._transitions.apply_report(session, job, placement, report)
+            await self._transitions.apply_report(session, job, placement, report, over_s=over_s)
         return ack
 
     async def append_log(

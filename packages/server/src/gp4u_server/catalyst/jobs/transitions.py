@@ -35,10 +35,11 @@ class Transitions:
         return Timeline(self.bus)
 
     async def apply_report(
-        self, session: AsyncSession, job: Job, placement: Placement, report: Report
+        self, session: AsyncSession, job: Job, placement: Placement, report: Report, *, over_s: float = 0.0
     ) -> None:
         state = report.state
         at = await db_now(session)
+        ran_until = at - timedelta(seconds=over_s)
         # Not the job's own doing: its shim died and took it along, or the machine was started again.
         shim_lost = state is ActualState.EXITED and report.reason == "shim_lost"
         if state in (ActualState.EXITED, ActualState.STOPPED) and not shim_lost:
@@ -48,7 +49,7 @@ class Transitions:
                 )
             else:
                 verdict = decisions.after_stopped(facts_of(job, placement), report.reason)
-            await self.end_placement(session, job, placement, verdict, at)
+            await self.end_placement(session, job, placement, verdict, ran_until)
             await self.apply(session, job, verdict, at, exit_code=report.exit_code)
             await self.node_changed(session, placement.node_id)
         elif state is ActualState.START_FAILED:
@@ -58,7 +59,7 @@ class Transitions:
             job.last_beat_at = job.lost_at = at
             verdict = decisions.after_lost(facts_of(job, placement))
             placement.reason = "shim_lost" if shim_lost else "killed"
-            await self.end_placement(session, job, placement, verdict, at)
+            await self.end_placement(session, job, placement, verdict, ran_until)
             await self.apply(session, job, verdict, at, exit_code=None)
             await self.node_changed(session, placement.node_id)
         else:
