@@ -16,7 +16,7 @@ def upgrade() -> None:
     """Add tables. Partitions are made by the controller, ahead of what is written."""
     _by_time("telemetry_10s", _reals("values"))
     for name in ("telemetry_1m", "telemetry_1h"):
-        counts = sa.Column("counts", postgresql.ARRAY(sa.Integer()), nullable=False)
+        counts: sa.Column[object] = sa.Column("counts", postgresql.ARRAY(sa.Integer()), nullable=False)
         _by_time(name, counts, *(_reals(column) for column in ("means", "lows", "highs")))
     op.create_table(
         "telemetry_rollups",
