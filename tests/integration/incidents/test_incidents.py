@@ -261,8 +261,9 @@ async def test_going_out_of_service_while_away_ends_what_counts_against_uptime(t
 
 
 async def test_an_unknown_node_starts_from_its_owners_record(town: Town) -> None:
-    good, bad, new = [await town.person(Role.OWNER) for _ in range(3)]
-    for owner, losses in ((good, 0), (bad, 12)):
+    # A fleet without a single loss would expect of a bad owner just what it expects of a stranger: somebody has one.
+    good, usual, bad, new = [await town.person(Role.OWNER) for _ in range(4)]
+    for owner, losses in ((good, 0), (usual, 1), (bad, 12)):
         node_id = await town.node(owner, model="L40S")
         async with town.database.transaction() as session:
             await session.execute(
@@ -280,4 +281,4 @@ async def test_an_unknown_node_starts_from_its_owners_record(town: Town) -> None
     assert scores[good] > scores[new] > scores[bad]
     assert fresh[good].prior.owner.online_h == pytest.approx(8760, rel=0.01)
     assert fresh[new].prior.owner.online_h == 0
-    assert fresh[new].prior.fleet.losses == 12
+    assert fresh[new].prior.fleet.losses == 13
