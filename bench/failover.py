@@ -127,11 +127,11 @@ def kill_once(
     running_at, step_at = first_new_step(job, placement["epoch"])
     recovery = job.refresh().data["placement"]["recovery_ms"] or {}
     marketplace.demo(f"/nodes/{name}/revive")
-    running_ms = (running_at - killed_at).total_seconds() * 1000
     return {
         "first_step": (step_at - killed_at).total_seconds() * 1000,
-        "running": running_ms,
-        "after_detection": running_ms - recovery.get("detect_ms", 0),
+        "running": (running_at - killed_at).total_seconds() * 1000,
+        # The silence that is noticed begins with the last beat, up to a second before the kill.
+        "after_detection": recovery.get("recovery_ms", 0) - recovery.get("detect_ms", 0),
         **{phase: recovery.get(phase, 0) for phase in PHASES if phase.endswith("_ms")},
     }
 
