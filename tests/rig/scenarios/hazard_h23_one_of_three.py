@@ -8,10 +8,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.rig.renter import Job
 from tests.rig.scenarios.hazard_h16_h23_several_of_everything import (
-    MACHINES,
     PLATFORM,
+    Busy,
     large_marketplace,
     several,
 )
@@ -20,30 +19,6 @@ from tests.rig.world import World
 __all__ = ["large_marketplace", "several"]
 
 LONG_S = 10
-
-
-class Busy:
-    """One job on each machine, for as long as the scenario lasts; none of them may move."""
-
-    def __init__(self, rig: World, why: str) -> None:
-        self._rig = rig
-        self._why = why
-        self._on: dict[str, Job] = {}
-        self.keep()
-
-    def keep(self) -> None:
-        """Follow jobs that have ended, then return when each has told of a step from now on, or has ended."""
-        for name in MACHINES:
-            if name not in self._on or self._on[name].has_ended:
-                self._on[name] = job = self._rig.renter.submit(steps=200, on=name, pace_s=0.3, save_every=10)
-                self._rig.history.write("note", what="must_not_move", job=job.id, why=self._why)
-        for job in self._on.values():
-            before = len(self._rig.said(job, "step"))
-            self._rig.wait(
-                lambda job=job, before=before: job.has_ended or len(self._rig.said(job, "step")) > before,
-                within_s=120,
-                what=f"a step of {job.id}; {self._rig.story(job)}",
-            )
 
 
 def test_h23_each_of_nine_processes_stands_still_in_turn_and_no_job_moves(several: World) -> None:
