@@ -5,7 +5,7 @@ import { Button } from "@/components/ui/button";
 import { Card } from "@/components/ui/card";
 import { PageHeader } from "@/components/ui/page-header";
 import { Failed, Notice, ProblemNotice, SkeletonRows } from "@/components/ui/states";
-import { nodeQuery, useDrainNode } from "@/features/nodes/api";
+import { type Node, nodeQuery, useDrainNode } from "@/features/nodes/api";
 import { DeviceEvents } from "@/features/nodes/device-events";
 import { LivenessBadge } from "@/features/nodes/liveness-badge";
 import { spanOf } from "@/features/nodes/readings";
@@ -71,7 +71,7 @@ export function NodePage() {
             {node.data.name} <LivenessBadge liveness={node.data.state || node.data.liveness} />
           </span>
         }
-        description={`${node.data.cpu_model || "Machine"} · ${node.data.region}`}
+        description={[node.data.cpu_model || "Machine", node.data.region, ...leaseOf(node.data)].join(" · ")}
       />
       <div className="grid gap-4 pb-8">
         {node.data.duty_reason ? (
@@ -98,4 +98,10 @@ export function NodePage() {
       </div>
     </div>
   );
+}
+
+/** How long its lease lasts, and why not as short as on a good link; nothing before it was ever connected. */
+function leaseOf({ lease_ttl_s, lease_ttl_why }: Pick<Node, "lease_ttl_s" | "lease_ttl_why">) {
+  if (lease_ttl_s == null) return [];
+  return [`lease ${lease_ttl_s} s${lease_ttl_why ? `: ${lease_ttl_why}` : ""}`];
 }
