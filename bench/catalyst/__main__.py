@@ -56,7 +56,7 @@ def has_standby(job: Job) -> None:
 def measure_lossy(report: Report, marketplace: Marketplace, kills: int) -> None:
     """Failovers while every node's link delays by 300 ms and loses a twentieth."""
     for name in marketplace.demo_nodes():
-        marketplace.demo(f"/nodes/{name}/link", {"mode": "lossy", "loss_percent": 5, "delay_ms": 300})
+        marketplace.demo(f"/nodes/{name}/link", {"mode": "poor", "loss_percent": 5, "delay_ms": 300})
     try:
         measure_failover(
             report, marketplace, load(64), kills=kills, at_once=2, key="lossy",

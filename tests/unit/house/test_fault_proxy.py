@@ -161,6 +161,20 @@ async def test_lossy_stalls_but_loses_no_byte() -> None:
             assert await heard(reader, 1) == bytes([number])
 
 
+async def test_poor_is_slow_and_lossy_at_once() -> None:
+    async with echo_behind_proxy() as proxy, connected(proxy) as (reader, writer):
+        proxy.link.chance.seed(7)
+        proxy.link.set(Mode.POOR, delay_ms=100, loss_percent=0)
+        began = asyncio.get_running_loop().time()
+        writer.write(b"a")
+        assert await heard(reader, 1) == b"a"
+        assert asyncio.get_running_loop().time() - began >= 0.2
+        proxy.link.set(Mode.POOR, loss_percent=100)
+        writer.write(b"b")
+        with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
+            await heard(reader, 1, within_s=20)
+
+
 async def test_total_loss_resets_the_connection() -> None:
     async with echo_behind_proxy() as proxy, connected(proxy) as (reader, writer):
         writer.write(b"a")

@@ -2230,7 +2230,7 @@ export interface components {
             loss_percent: number;
             /**
              * Mode
-             * @description up, cut, slow, lossy, half_open
+             * @description up, cut, slow, lossy, poor, half_open
              */
             mode: string;
         };
@@ -2251,7 +2251,7 @@ export interface components {
             killed_at?: string | null;
             /**
              * Link
-             * @description up, cut, slow, lossy, half_open
+             * @description up, cut, slow, lossy, poor, half_open
              */
             link: string;
             /** Name */

@@ -132,14 +132,14 @@ def fault(url: str, name: str, kind: str, device: int, code: int | None, as_json
 @click.argument("name")
 @click.option(
     "--mode",
-    type=click.Choice(["cut", "slow", "lossy", "half_open"]),
+    type=click.Choice(["cut", "slow", "lossy", "poor", "half_open"]),
     default="cut",
     show_default=True,
-    help="cut: silence both ways; slow: delayed; lossy: stalls as TCP does on lost packets; half_open: the node is not heard.",
+    help="cut: silence both ways; slow: delayed; lossy: stalls as TCP does on lost packets; poor: both; half_open: the node is not heard.",
 )
-@click.option("--delay-ms", type=click.IntRange(0, 60_000), default=300, show_default=True, help="For slow.")
+@click.option("--delay-ms", type=click.IntRange(0, 60_000), default=300, show_default=True, help="For slow and poor.")
 @click.option(
-    "--loss-percent", type=click.FloatRange(0, 100), default=20, show_default=True, help="For lossy."
+    "--loss-percent", type=click.FloatRange(0, 100), default=20, show_default=True, help="For lossy and poor."
 )
 @json_option
 @click.pass_obj

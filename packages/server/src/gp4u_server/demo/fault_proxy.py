@@ -11,6 +11,7 @@ A real network loses packets; TCP turns a lost packet into a delay, and a dead l
     slow       every byte arrives `delay_ms` later, in each direction
     lossy      each piece of a stream is lost with `loss_percent`, which stalls its direction for a retransmission time
                (200 ms, doubled with each further loss in a row); after five losses in a row the connection is reset
+    poor    slow and lossy at once
     half_open  what the node sends is lost, what it is sent arrives
 """
 
@@ -32,6 +33,7 @@ class Mode(StrEnum):
     CUT = "cut"
     SLOW = "slow"
     LOSSY = "lossy"
+    POOR = "poor"
     HALF_OPEN = "half_open"
 
 
@@ -62,7 +64,7 @@ class Link:
             blocked = self.mode is Mode.CUT or (self.mode is Mode.HALF_OPEN and outbound)
             if blocked:
                 await self._changed.wait()
-            elif self.mode is Mode.LOSSY and self.chance.random() < self.loss:
+            elif self.mode in (Mode.LOSSY, Mode.POOR) and self.chance.random() < self.loss:
                 losses += 1
                 if losses >= LOSSES_IN_A_ROW_MAX:
                     raise ConnectionLost
@@ -74,7 +76,7 @@ class Link:
     @property
     def latency_s(self) -> float:
         """How long a piece is on its way."""
-        return self.delay_s if self.mode is Mode.SLOW else 0.0
+        return self.delay_s if self.mode in (Mode.SLOW, Mode.POOR) else 0.0
 
 
 @dataclass

@@ -14,7 +14,7 @@ class DemoNodeOut(Strict):
     gpu_model: str
     gpus: int
     agent_running: bool
-    link: str = Field(description="up, cut, slow, lossy, half_open")
+    link: str = Field(description="up, cut, slow, lossy, poor, half_open")
     job_ids: list[str]
     killed_at: datetime | None = Field(
         default=None, description="the instant of the last kill, on the server's clock"
@@ -22,7 +22,7 @@ class DemoNodeOut(Strict):
 
 
 class DemoLinkIn(Strict):
-    mode: str = Field(description="up, cut, slow, lossy, half_open")
+    mode: str = Field(description="up, cut, slow, lossy, poor, half_open")
     delay_ms: int = Field(default=0, ge=0, le=60_000)
     loss_percent: float = Field(default=0, ge=0, le=100)
 
