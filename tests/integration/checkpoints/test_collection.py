@@ -389,18 +389,21 @@ async def test_the_command_runs_on_the_servers_that_the_environment_names(
     secrets = tmp_path / "secrets"
     write_signing_key(secrets)
     (secrets / "master.key").write_bytes(bytes(32))
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", "from gp4u.cli import main; main()", "admin", "collect", "--dry-run", "--json",
-        env={
-            **os.environ, "DATABASE_URL": database_url, "REDIS_URL": valkey_url, "GP4U_SECRETS_DIR": str(secrets),
-            "GP4U_OBJECT_STORE_DIR": str(world.store.root), "GP4U_CHECKPOINT_KEEP_LAST": "1",
-            "GP4U_CHECKPOINT_KEEP_HOURLY": "0",
-        },
-        stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    output, _ = await process.communicate()
-    told = json.loads(output)
-    assert (process.returncode, told["dry_run"], told["jobs_seen"], told["checkpoints"]) == (0, True, 1, 2)
+    environment = {
+        **os.environ, "DATABASE_URL": database_url, "REDIS_URL": valkey_url, "GP4U_SECRETS_DIR": str(secrets),
+        "GP4U_OBJECT_STORE_DIR": str(world.store.root), "GP4U_CHECKPOINT_KEEP_LAST": "1",
+        "GP4U_CHECKPOINT_KEEP_HOURLY": "0",
+    }  # fmt: skip
+    command = [sys.executable, "-c", "from gp4u.cli import main; main()", "admin", "collect", "--json"]
+    for options in (["--dry-run"], []):  # the second one logs what it does, and still prints one object
+        process = await asyncio.create_subprocess_exec(
+            *command, *options, env=environment, stdout=asyncio.subprocess.PIPE
+        )
+        output, _ = await process.communicate()
+        told = json.loads(output)
+        assert (process.returncode, told["dry_run"], told["jobs_seen"], told["checkpoints"]) == (
+            0, bool(options), 1, 2,
+        )  # fmt: skip
 
 
 @dataclass

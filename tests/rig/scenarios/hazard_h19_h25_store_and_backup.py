@@ -41,7 +41,7 @@ def test_h19_collection_under_kills_takes_nothing_that_a_checkpoint_needs(rig: W
         let_days_pass(rig, job.id)
         rig.fault("killed", "controller@a")
         rig.cluster.service("controller@a").kill()
-        told = json.loads(rig.cluster.gp4u("admin", "collect", "--json").stdout.splitlines()[-1])
+        told = json.loads(rig.cluster.gp4u("admin", "collect", "--json").stdout)
         rig.history.write("note", what="collected", **told)
         rig.cluster.service("controller@a").start()
         if not beside.has_ended:

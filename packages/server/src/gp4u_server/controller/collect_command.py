@@ -11,6 +11,7 @@ from gp4u_server.bootstrap import build
 from gp4u_server.catalyst.checkpoints import collection_rows
 from gp4u_server.catalyst.checkpoints.collection import CheckpointCollection
 from gp4u_server.catalyst.checkpoints.control import CollectionLoop, DeletionLoop, FolderLoop
+from gp4u_server.foundation.logs import configure_logs
 from gp4u_server.kit.db import Database
 from gp4u_server.settings import Settings
 
@@ -59,7 +60,9 @@ def collect(dry_run: bool, as_json: bool) -> None:
 
 
 async def _run(*, dry_run: bool) -> Told:
-    platform = build(Settings(), process="admin")
+    settings = Settings()
+    configure_logs(settings.log_level, process="admin")  # to standard error: what is printed is the result alone
+    platform = build(settings, process="admin")
     async with platform.running():
         database, collection = platform.get(Database), platform.get(CheckpointCollection)
         return await (preview(database, collection) if dry_run else collect_now(database, collection))
