@@ -61,7 +61,8 @@ def collect(dry_run: bool, as_json: bool) -> None:
 
 async def _run(*, dry_run: bool) -> Told:
     settings = Settings()
-    configure_logs(settings.log_level, process="admin")  # to standard error: what is printed is the result alone
+    # To standard error: what is printed is the result alone.
+    configure_logs(settings.log_level, process="admin")
     platform = build(settings, process="admin")
     async with platform.running():
         database, collection = platform.get(Database), platform.get(CheckpointCollection)

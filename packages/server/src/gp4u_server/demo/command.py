@@ -137,7 +137,9 @@ def fault(url: str, name: str, kind: str, device: int, code: int | None, as_json
     show_default=True,
     help="cut: silence both ways; slow: delayed; lossy: stalls as TCP does on lost packets; poor: both; half_open: the node is not heard.",
 )
-@click.option("--delay-ms", type=click.IntRange(0, 60_000), default=300, show_default=True, help="For slow and poor.")
+@click.option(
+    "--delay-ms", type=click.IntRange(0, 60_000), default=300, show_default=True, help="For slow and poor."
+)
 @click.option(
     "--loss-percent", type=click.FloatRange(0, 100), default=20, show_default=True, help="For lossy and poor."
 )
