@@ -59,14 +59,15 @@ export function RecordPanel({ nodeId }: { nodeId: string }) {
 }
 
 function ScoreFigures({ score }: { score: Score }) {
+  const [uptime, sample] = score.record.split(", ");
   return (
-    <dl className="grid grid-cols-2 gap-x-6 gap-y-3 px-4 pb-4 sm:px-5 lg:grid-cols-4">
+    <dl className="grid grid-cols-2 gap-x-6 gap-y-3 p-4 sm:px-5 lg:grid-cols-4">
       <Stat
         label="Survives a day"
         value={formatPercent(score.reliability)}
         note={`${formatPercent(score.reliability_low)} to ${formatPercent(score.reliability_high)} (${Math.round(score.interval * 100)} %)`}
       />
-      <Stat label="Uptime" value={score.record} />
+      <Stat label="Uptime" value={uptime} note={sample} />
       <Stat
         label="Counted losses"
         value={`${score.host_losses} by the host`}
