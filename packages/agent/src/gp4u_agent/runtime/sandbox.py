@@ -19,7 +19,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from gp4u_agent.runtime import cgroups, processes, seccomp, trees
 from gp4u_agent.runtime.environment import job_environment, system_path
 from gp4u_agent.runtime.mounts import device_mounts, give_to, job_uid, system_mounts
 from gp4u_agent.runtime.port import Exit, JobPaths, Limits, Probe, StartRefused, Usage, Workload
+from gp4u_agent.runtime.trial import trial_workload
 
 JOB, CONTROL, INSIDE = "/job", "/run/gp4u", "/gp4u"
 _START_TIMEOUT_S = 10.0
@@ -316,21 +316,8 @@ def probe() -> Probe:
         "grep -q 'NoNewPrivs:.1' /proc/self/status && grep -q 'Seccomp:.2' /proc/self/status"
         " && ! touch /usr/.gp4u 2>/dev/null && touch /job/x && echo proven"
     )
-    with tempfile.TemporaryDirectory(prefix="gp4u-probe-") as temporary:
-        folder = Path(temporary)
-        for name in ("job", "control", "inside"):
-            (folder / name).mkdir()
-        workload = Workload(
-            name=f"probe-{os.getpid()}",
-            command=script,
-            environment={},
-            job_dir=folder / "job",
-            control_dir=folder / "control",
-            inside_dir=folder / "inside",
-            checkpoint_path="checkpoints",
-            limits=Limits(memory_bytes=256 << 20, disk_bytes=16 << 20, cpus=1),
-            network=False,
-        )
+    limits = Limits(memory_bytes=256 << 20, disk_bytes=16 << 20, cpus=1)
+    with trial_workload(script, limits) as workload:
         sandbox = Sandbox()
         read_end, write_end = os.pipe()
         try:

@@ -1,7 +1,6 @@
 """What bundles and dumps proved on this machine: a real job is run, dumped, ended and brought back, and must not miss a step."""
 
 import os
-import secrets
 import select
 import sys
 import tempfile
@@ -15,6 +14,7 @@ from gp4u_agent.runtime import seccomp
 from gp4u_agent.runtime.bundle.adapter import Bundle
 from gp4u_agent.runtime.bundle.programs import Missing, criu, runc
 from gp4u_agent.runtime.port import Limits, Probe, StartRefused, Workload
+from gp4u_agent.runtime.trial import trial_workload
 
 PROBE_TIMEOUT_S = 20.0
 SCRIPT = ": > /job/here && [ ! -e /etc/shadow ] && ! ( : > /usr/x ) 2>/dev/null && echo proven"
@@ -128,22 +128,8 @@ class _Job:
 
 @contextmanager
 def _job(command: str) -> Iterator[tuple[_Job, Workload]]:
-    with tempfile.TemporaryDirectory(prefix="gp4u-probe-") as temporary:
-        folder = Path(temporary)
-        for name in ("job", "control", "inside"):
-            (folder / name).mkdir()
-        workload = Workload(
-            name=f"probe-{secrets.token_hex(4)}",
-            owner="probe",
-            command=command,
-            environment={},
-            job_dir=folder / "job",
-            control_dir=folder / "control",
-            inside_dir=folder / "inside",
-            checkpoint_path="checkpoints",
-            limits=Limits(memory_bytes=64 << 20, disk_bytes=16 << 20, cpus=1, pids_max=32),
-            network=False,
-        )
+    limits = Limits(memory_bytes=64 << 20, disk_bytes=16 << 20, cpus=1, pids_max=32)
+    with trial_workload(command, limits) as workload:
         job = _Job()
         try:
             yield job, workload

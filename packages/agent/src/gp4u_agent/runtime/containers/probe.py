@@ -4,13 +4,11 @@ import hashlib
 import io
 import json
 import os
-import secrets
 import select
 import shutil
 import subprocess
 import sys
 import tarfile
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +16,8 @@ from pathlib import Path
 from gp4u_agent.runtime import seccomp
 from gp4u_agent.runtime.containers.adapter import Containers
 from gp4u_agent.runtime.containers.engine import EngineUnavailable, connect
-from gp4u_agent.runtime.port import Limits, Probe, StartRefused, Workload
+from gp4u_agent.runtime.port import Limits, Probe, StartRefused
+from gp4u_agent.runtime.trial import trial_workload
 
 REPOSITORY = "gp4u-probe"
 PROBE_TIMEOUT_S = 20.0
@@ -59,22 +58,8 @@ def probe() -> Probe:
 
 
 def _run(image: str) -> str:
-    with tempfile.TemporaryDirectory(prefix="gp4u-probe-") as temporary:
-        folder = Path(temporary)
-        for name in ("job", "control", "inside"):
-            (folder / name).mkdir()
-        workload = Workload(
-            name=f"probe-{secrets.token_hex(4)}",
-            command=SCRIPT,
-            environment={},
-            job_dir=folder / "job",
-            control_dir=folder / "control",
-            inside_dir=folder / "inside",
-            checkpoint_path="checkpoints",
-            limits=Limits(memory_bytes=64 << 20, disk_bytes=16 << 20, cpus=1, pids_max=32),
-            network=False,
-            image=image,
-        )
+    limits = Limits(memory_bytes=64 << 20, disk_bytes=16 << 20, cpus=1, pids_max=32)
+    with trial_workload(SCRIPT, limits, image=image) as workload:
         runtime = Containers()
         read_end, write_end = os.pipe()
         try:
