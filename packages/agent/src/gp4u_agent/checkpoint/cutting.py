@@ -11,7 +11,6 @@ FastCDC: W. Xia et al., "FastCDC: a Fast and Efficient Content-Defined Chunking 
 import os
 from collections.abc import Iterator
 
-import zstandard
 from gp4u_protocol.checkpoint.compressing import Compressor
 from gp4u_protocol.checkpoint.limits import KIB, block_bytes
 from pyfastcdc import FastCDC
@@ -29,12 +28,12 @@ def is_cut_by_content(descriptor: int, size: int) -> bool:
     planes of numbers."""
     if size < FILE_BYTES_MIN or _has_holes(descriptor, size):
         return False
-    compressor = zstandard.ZstdCompressor(level=1)
+    compressor = Compressor()
     for number in range(_SAMPLES):
         at = (size - _SAMPLE_BYTES) * (number + 1) // (_SAMPLES + 1)
         sample = os.pread(descriptor, _SAMPLE_BYTES, at - at % 8)
-        whole = len(compressor.compress(sample))
-        if whole > _TEXT_SHRINKS_BELOW * len(sample) or Compressor().planes_bytes(sample) < whole:
+        told = compressor.look(sample)
+        if told.as_whole > _TEXT_SHRINKS_BELOW * len(sample) or told.as_planes < told.as_whole:
             return False
     return True
 

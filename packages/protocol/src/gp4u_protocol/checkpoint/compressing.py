@@ -9,6 +9,7 @@ A Compressor and a Decompressor belong to one thread each.
 """
 
 import struct
+from typing import NamedTuple
 
 import zstandard
 
@@ -32,6 +33,14 @@ class DoesNotExpand(Exception):
     """Not what a Compressor made."""
 
 
+class Look(NamedTuple):
+    """Bytes that a sample shrinks to, as a whole and in planes, and which of its planes shrink."""
+
+    as_whole: int
+    as_planes: int
+    shrinking: list[bool]
+
+
 class Compressor:
     """Shrinks blocks, or leaves them as they are."""
 
@@ -47,20 +56,20 @@ class Compressor:
             # From the middle: headers lie at the beginning. 16 KiB tell within 20 µs.
             middle = (len(plain) - _SAMPLE_BYTES) // 2
             sample = bytes(memoryview(plain)[middle - middle % PLANES :][:_SAMPLE_BYTES])
-            shrinking = self._planes_that_shrink(sample)
-            as_planes = len(self._in_planes(sample, shrinking)) if any(shrinking) else _SAMPLE_BYTES
-            as_whole = len(self._zstd.compress(sample))
-            if min(as_planes, as_whole) > _SAMPLE_PAYS_BELOW * _SAMPLE_BYTES:
+            told = self.look(sample)
+            if min(told.as_planes, told.as_whole) > _SAMPLE_PAYS_BELOW * _SAMPLE_BYTES:
                 return plain, 0
-            if as_planes < as_whole and len(plain) % PLANES == 0:
-                packed, flags = self._in_planes(bytes(plain), shrinking), FLAG_PLANES
+            if told.as_planes < told.as_whole and len(plain) % PLANES == 0:
+                packed, flags = self._in_planes(bytes(plain), told.shrinking), FLAG_PLANES
             else:
                 packed, flags = self._zstd.compress(plain), FLAG_ZSTD
         return (packed, flags) if len(packed) < _BLOCK_PAYS_BELOW * len(plain) else (plain, 0)
 
-    def planes_bytes(self, sample: bytes) -> int:
-        """How long `sample` would be stored in planes, for whoever wants to know whether it holds numbers."""
-        return len(self._in_planes(sample, self._planes_that_shrink(sample)))
+    def look(self, sample: bytes) -> Look:
+        """How a sample shrinks."""
+        shrinking = self._planes_that_shrink(sample)
+        as_planes = len(self._in_planes(sample, shrinking)) if any(shrinking) else len(sample)
+        return Look(len(self._zstd.compress(sample)), as_planes, shrinking)
 
     def _planes_that_shrink(self, sample: bytes) -> list[bool]:
         planes = (sample[number::PLANES] for number in range(PLANES))
