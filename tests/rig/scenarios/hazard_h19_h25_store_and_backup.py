@@ -28,8 +28,9 @@ def objects(rig: World) -> int:
 def test_h19_collection_under_kills_takes_nothing_that_a_checkpoint_needs(rig: World) -> None:
     keep = {"every_s": 3600, "keep": {"last": 1, "hourly": 0}}
     job = rig.renter.submit(steps=30, on="b1", save_every=3, state_bytes=1 << 20, ballast=1, checkpoint=keep)
+    # It saves without end, and is stopped when nothing is left to be collected beside it.
     beside = rig.renter.submit(
-        steps=200, on="c1", save_every=3, state_bytes=1 << 20, ballast=1, checkpoint=keep
+        steps=100_000, on="c1", save_every=3, state_bytes=1 << 20, ballast=1, checkpoint=keep
     )
     rig.wait_for_save(job)
     rig.fault("power_lost", "b1")
@@ -44,8 +45,8 @@ def test_h19_collection_under_kills_takes_nothing_that_a_checkpoint_needs(rig: W
         told = json.loads(rig.cluster.gp4u("admin", "collect", "--json").stdout)
         rig.history.write("note", what="collected", **told)
         rig.cluster.service("controller@a").start()
-        if not beside.has_ended:
-            rig.wait_for_steps(beside, 1)
+        rig.wait_for_save(beside)
+    rig.renter.stop(beside)
     rig.wait_for_ends()
     assert objects(rig) < before + len(rig.said(beside, "acknowledged")) * 2, "something was collected"
     collected = [record for record in rig.history.snapshot() if record.get("what") == "collected"]
