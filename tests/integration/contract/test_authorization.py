@@ -86,6 +86,8 @@ TABLE: dict[str, Mapping[str, int]] = {
     "read_score": OPEN,
     "list_score_changes": OF_OWNER | {"admin": 2},
     "list_incidents": OF_OWNER | {"admin": 2},
+    "list_all_incidents": ADMINS,
+    "read_case": ADMINS,
     "rule_on_incident": ADMINS,
     "undo_ruling": ADMINS,
     "list_my_offers": OWNERS,

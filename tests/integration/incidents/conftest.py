@@ -19,8 +19,9 @@ from gp4u_server.catalyst.health.lease_table import Change, NodeState
 from gp4u_server.catalyst.health.service import HealthService
 from gp4u_server.catalyst.incidents.control import IncidentLoop
 from gp4u_server.catalyst.incidents.reading import IncidentReader
-from gp4u_server.catalyst.incidents.schemas import IncidentOut
+from gp4u_server.catalyst.incidents.schemas import CaseOut, IncidentOut
 from gp4u_server.catalyst.incidents.service import IncidentService
+from gp4u_server.catalyst.incidents.types import CauseFilter, IncidentKind
 from gp4u_server.catalyst.jobs.reading import JobReader
 from gp4u_server.catalyst.jobs.schemas import JobEventOut
 from gp4u_server.catalyst.jobs.service import JobService
@@ -183,6 +184,22 @@ class Town:
     async def of_node(self, node_id: str) -> list[IncidentOut]:
         async with self.database.transaction() as session:
             return await IncidentReader().page(session, node_id, before_id=None, limit=100)
+
+    async def case(
+        self,
+        *,
+        cause: CauseFilter | None = None,
+        kind: IncidentKind | None = None,
+        ruled: bool | None = None,
+        node_id: str | None = None,
+    ) -> CaseOut:
+        """The newest of what admins find with these filters."""
+        async with self.database.transaction() as session:
+            found = await IncidentReader().cases(
+                session, cause=cause, kind=kind, ruled=ruled, node_id=node_id, before_id=None, limit=1
+            )
+            assert found[0] == await IncidentReader().case(session, found[0].id)
+            return found[0]
 
     async def changes(self, node_id: str) -> list[ScoreChange]:
         async with self.database.transaction() as session:

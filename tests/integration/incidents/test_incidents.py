@@ -7,7 +7,7 @@ from gp4u_protocol.messages import ActualState
 from gp4u_server.accounts.types import Role
 from gp4u_server.catalyst.health.lease_table import NodeState
 from gp4u_server.catalyst.incidents.errors import NothingToUndo
-from gp4u_server.catalyst.incidents.types import Cause, IncidentKind, Witness
+from gp4u_server.catalyst.incidents.types import Cause, CauseFilter, IncidentKind, Witness
 from gp4u_server.catalyst.telemetry.types import Severity
 from sqlalchemy import text
 
@@ -193,9 +193,15 @@ async def test_an_admins_ruling_is_followed_kept_and_taken_back(town: Town) -> N
         await town.settle()
     ruled = await town.view(node_id)
     assert (ruled.host_losses, ruled.away_s) == (0, 0.0)
+    case = await town.case(cause=CauseFilter.PLATFORM, kind=IncidentKind.NODE_LOST, ruled=True)
+    assert (case.id, case.ruled, case.evidence_cause) == (incident.id, True, Cause.HOST_SOFTWARE)
+    assert case.job_ids == [job_id]
+    assert [ruling.by for ruling in case.rulings] == [case.rulings[0].by] * 2 != [None] * 2
     async with town.database.transaction() as session:
         await town.incidents.undo_ruling(session, incident.id, by=admin)
     await town.settle()
+    case = await town.case(ruled=False, node_id=node_id)
+    assert (case.ruled, case.evidence_cause) == (False, Cause.HOST_SOFTWARE)
     (incident,) = await town.of_node(node_id)
     assert (incident.cause, incident.sub_class) == (Cause.HOST_SOFTWARE, "agent_crashed")
     assert (await town.view(node_id)).host_losses == 1

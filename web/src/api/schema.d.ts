@@ -24,6 +24,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/admin/incidents": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List All Incidents
+         * @description Incidents of all nodes, newest first, with whose node it was and which jobs were hit.
+         */
+        get: operations["list_all_incidents"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/incidents/{incident_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Case
+         * @description One incident with all that was weighed, ruled and changed.
+         */
+        get: operations["read_case"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/admin/ledger/verification": {
         parameters: {
             query?: never;
@@ -1948,11 +1988,120 @@ export interface components {
             setback_micros?: number | null;
         };
         /**
+         * CaseOut
+         * @description An incident as admins see it: with whose node it was and which jobs it hit.
+         */
+        CaseOut: {
+            /**
+             * After
+             * @description what the agent said when it was back
+             */
+            after: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Away S
+             * @description seconds that count against uptime
+             */
+            away_s: number;
+            /**
+             * Before
+             * @description what was known before: duty, agent, readings
+             */
+            before: {
+                [key: string]: unknown;
+            };
+            /**
+             * Began At
+             * Format: date-time
+             * @description the last proof of life, or the end of the run
+             */
+            began_at: string;
+            /** @description null while evidence is waited for */
+            cause: components["schemas"]["Cause"] | null;
+            /**
+             * Counts As Loss
+             * @description whether it lowers the reliability score now
+             */
+            counts_as_loss: boolean;
+            /** Counts As Network Loss */
+            counts_as_network_loss: boolean;
+            /** Evidence */
+            evidence: components["schemas"]["EvidenceOut"][];
+            /** @description what the evidence said, whatever was ruled */
+            evidence_cause: components["schemas"]["Cause"] | null;
+            /** Id */
+            id: string;
+            /**
+             * Job Ids
+             * @description jobs whose runs it hit, at most 20 of them
+             */
+            job_ids: string[];
+            kind: components["schemas"]["IncidentKind"];
+            /** Node Id */
+            node_id: string;
+            /** Node Name */
+            node_name: string;
+            /**
+             * Opened At
+             * Format: date-time
+             */
+            opened_at: string;
+            /** Owner Email */
+            owner_email: string;
+            /** Owner Id */
+            owner_id: string;
+            /**
+             * Reason
+             * @description how the run ended, for incidents of runs
+             */
+            reason: string | null;
+            /** Returned At */
+            returned_at: string | null;
+            /**
+             * Ruled
+             * @description an admin's ruling stands
+             */
+            ruled: boolean;
+            /** Rulings */
+            rulings: components["schemas"]["RulingOut"][];
+            /**
+             * Runs Hit
+             * @description runs that were lost or failed with it
+             */
+            runs_hit: number;
+            /**
+             * Score Changes
+             * @description what it did to the score, oldest first
+             */
+            score_changes: components["schemas"]["IncidentChangeOut"][];
+            /** Sentence */
+            sentence: string | null;
+            /** Settled At */
+            settled_at: string | null;
+            /**
+             * Sub Class
+             * @description what exactly, such as xid_79 or machine_restarted
+             */
+            sub_class: string | null;
+            /**
+             * Summary
+             * @description the cause in words
+             */
+            summary: string;
+        };
+        /**
          * Cause
          * @description What an incident is attributed to.
          * @enum {string}
          */
         Cause: "host_hardware" | "host_software" | "renter_job" | "network" | "platform" | "unknown";
+        /**
+         * CauseFilter
+         * @description What admins look for: a cause, or what is not settled yet.
+         * @enum {string}
+         */
+        CauseFilter: "host_hardware" | "host_software" | "renter_job" | "network" | "platform" | "unknown" | "open";
         /**
          * CheckpointDownloadOut
          * @description Everything needed to read a checkpoint back. Addresses live for 15 minutes; those beginning with `/` are ours.
@@ -2076,6 +2225,11 @@ export interface components {
             every_s: number;
             /** @description which ones are kept; null: as the platform does */
             keep?: components["schemas"]["KeepRule"] | null;
+            /**
+             * Lazy
+             * @description files that the job can do without at its start, as patterns of a .gitignore relative to `path`: it starts when all others are restored, and these arrive while it runs, in the order of the patterns
+             */
+            lazy?: string[];
             /**
              * Path
              * @description folder, relative to the job's own
@@ -3493,6 +3647,16 @@ export interface components {
              */
             next_cursor?: string | null;
         };
+        /** Page[CaseOut] */
+        Page_CaseOut_: {
+            /** Items */
+            items: components["schemas"]["CaseOut"][];
+            /**
+             * Next Cursor
+             * @description Pass as `cursor` to get the next page; null on the last page.
+             */
+            next_cursor?: string | null;
+        };
         /** Page[CheckpointOut] */
         Page_CheckpointOut_: {
             /** Items */
@@ -3972,6 +4136,11 @@ export interface components {
              * Format: date-time
              */
             at: string;
+            /**
+             * By
+             * @description the admin's e-mail address; shown to admins only
+             */
+            by?: string | null;
             cause: components["schemas"]["Cause"];
             /** Reason */
             reason: string;
@@ -4525,6 +4694,93 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["FailoversOut"];
+                };
+            };
+            /** @description The request can never work as it is */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_all_incidents: {
+        parameters: {
+            query?: {
+                /** @description `open`: not settled yet */
+                cause?: components["schemas"]["CauseFilter"] | null;
+                cursor?: string | null;
+                kind?: components["schemas"]["IncidentKind"] | null;
+                limit?: number;
+                node_id?: string | null;
+                /** @description whether an admin's ruling stands */
+                ruled?: boolean | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_CaseOut_"];
+                };
+            };
+            /** @description The request can never work as it is */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_case: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                incident_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CaseOut"];
                 };
             };
             /** @description The request can never work as it is */

@@ -42,6 +42,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "wallet": ("gp4u.commands.wallet:wallet", "Show the balance, top up, list entries and receipts"),
     "earnings": ("gp4u.commands.wallet:earnings", "Show what your nodes earned"),
     "nodes": ("gp4u.commands.node_record:nodes", "List your nodes and enrol new ones"),
+    "admin": ("gp4u.commands.admin:admin", "Look after a marketplace: rule on incidents"),
     "completion": ("gp4u.commands.completion:completion", "Complete commands with the tab key in your shell"),
 }
 

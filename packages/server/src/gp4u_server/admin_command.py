@@ -1,7 +1,7 @@
 """`gp4u admin`: commands for those who run a marketplace.
 
-They work on the servers that the environment names (DATABASE_URL and so on), or else on what `gp4u up` runs on the
-data folder.
+Most work on the servers that the environment names (DATABASE_URL and so on), or else on what `gp4u up` runs on the
+data folder. Those of `gp4u.commands.admin` speak to the API as whoever is signed in, like every other command.
 """
 
 import json
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 from gp4u.cli import LazyGroup
+from gp4u.commands.admin import OVER_THE_API
 
 from gp4u_server.supervisor.command import data_option
 from gp4u_server.supervisor.folder import DataFolder
@@ -31,12 +32,14 @@ from gp4u_server.supervisor.folder import DataFolder
             "gp4u_server.accounts.command:grant",
             "Give an account a role: gp4u admin grant EMAIL ROLE",
         ),
+        **OVER_THE_API,
     },
 )
 @data_option
-def admin(data: Path) -> None:
+@click.pass_context
+def admin(context: click.Context, data: Path) -> None:
     """Look after a marketplace."""
-    if os.environ.get("DATABASE_URL"):
+    if os.environ.get("DATABASE_URL") or context.invoked_subcommand in OVER_THE_API:
         return
     folder = DataFolder(Path(data).resolve())
     try:

@@ -74,7 +74,7 @@ def incidents(node: str, limit: int, evidence: bool, as_json: bool) -> None:
                         item["kind"].replace("_", " "),
                         item["summary"],
                         item["runs_hit"],
-                        _effect(item),
+                        effect_of(item),
                         item["id"],
                     ]
                     for item in items
@@ -95,11 +95,13 @@ def sample(tally: dict[str, Any]) -> str:
     return f"{losses} loss{'' if losses == 1 else 'es'} in {tally['online_h']:,.0f} hours"
 
 
-def _effect(item: dict[str, Any]) -> str:
+def effect_of(item: dict[str, Any]) -> str:
+    """What an incident did to the score, from before its first change to after its last; for example
+    "98.88 % → 97.61 %"."""
     if not item["score_changes"]:
         return "untouched"
-    newest = item["score_changes"][-1]
-    return f"{percent(newest['before'])} → {percent(newest['after'])}"
+    before, after = item["score_changes"][0]["before"], item["score_changes"][-1]["after"]
+    return "untouched" if abs(before - after) < 5e-7 else f"{percent(before)} → {percent(after)}"
 
 
 def _explain(item: dict[str, Any]) -> None:
@@ -111,4 +113,4 @@ def _explain(item: dict[str, Any]) -> None:
     for ruling in item["rulings"]:
         undone = " (taken back)" if ruling["undone_at"] else ""
         console.print(f"  ruled {ruling['cause'].replace('_', ' ')}{undone}: {ruling['reason']}", style="dim")
-    console.print(f"  score: {_effect(item)}", style="dim")
+    console.print(f"  score: {effect_of(item)}", style="dim")

@@ -9,6 +9,7 @@ from gp4u_server.accounts.types import Principal, Role
 from gp4u_server.accounts.web import require
 from gp4u_server.catalyst.incidents.reading import IncidentReader
 from gp4u_server.catalyst.incidents.schemas import (
+    CaseOut,
     IncidentOut,
     RulingIn,
     SampleOut,
@@ -16,6 +17,7 @@ from gp4u_server.catalyst.incidents.schemas import (
     ScoreOut,
 )
 from gp4u_server.catalyst.incidents.service import IncidentService
+from gp4u_server.catalyst.incidents.types import CauseFilter, IncidentKind
 from gp4u_server.foundation.web import Session, provided
 from gp4u_server.kit.paging import PAGE_SIZE_MAX, Page, decode_cursor, encode_cursor
 from gp4u_server.nodes.reliability import INTERVAL, Tally, survival
@@ -99,6 +101,37 @@ async def list_incidents(
     shown = await IncidentReader().page(session, node_id, before_id=_before(cursor), limit=limit + 1)
     page = shown[:limit]
     return Page(items=page, next_cursor=encode_cursor(page[-1].id) if len(shown) > limit else None)
+
+
+@router.get("/admin/incidents", tags=["admin"])
+async def list_all_incidents(
+    _: Admin,
+    session: Session,
+    cause: Annotated[CauseFilter | None, Query(description="`open`: not settled yet")] = None,
+    kind: IncidentKind | None = None,
+    ruled: Annotated[bool | None, Query(description="whether an admin's ruling stands")] = None,
+    node_id: Annotated[str | None, Query(max_length=64)] = None,
+    cursor: str | None = None,
+    limit: Limit = 50,
+) -> Page[CaseOut]:
+    """Incidents of all nodes, newest first, with whose node it was and which jobs were hit."""
+    shown = await IncidentReader().cases(
+        session,
+        cause=cause,
+        kind=kind,
+        ruled=ruled,
+        node_id=node_id,
+        before_id=_before(cursor),
+        limit=limit + 1,
+    )
+    page = shown[:limit]
+    return Page(items=page, next_cursor=encode_cursor(page[-1].id) if len(shown) > limit else None)
+
+
+@router.get("/admin/incidents/{incident_id}", tags=["admin"])
+async def read_case(incident_id: str, _: Admin, session: Session) -> CaseOut:
+    """One incident with all that was weighed, ruled and changed."""
+    return await IncidentReader().case(session, incident_id)
 
 
 @router.put("/incidents/{incident_id}/ruling")

@@ -61,6 +61,10 @@ class Incident(Base):
             name="only_the_host_side_counts",
         ),
         Index("ix_incidents_node", "node_id", "id"),
+        # Admins look at all nodes: by cause, by kind, or what was ruled on.
+        Index("ix_incidents_cause", "cause", "id"),
+        Index("ix_incidents_kind", "kind", "id"),
+        Index("ix_incidents_ruled", "id", postgresql_where=text("ruled")),
         Index("ix_incidents_due", "due_at", postgresql_where=text("due_at IS NOT NULL")),
         Index("ix_incidents_losses", "opened_at", postgresql_where=text("kind = 'node_lost'")),
         Index(

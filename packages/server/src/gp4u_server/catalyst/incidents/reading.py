@@ -10,15 +10,22 @@ from gp4u_server.catalyst.incidents import repository
 from gp4u_server.catalyst.incidents.decisions import in_words
 from gp4u_server.catalyst.incidents.errors import IncidentNotFound
 from gp4u_server.catalyst.incidents.models import Incident, IncidentRuling
-from gp4u_server.catalyst.incidents.schemas import EvidenceOut, IncidentChangeOut, IncidentOut, RulingOut
-from gp4u_server.catalyst.incidents.types import Cause, IncidentKind
+from gp4u_server.catalyst.incidents.schemas import (
+    CaseOut,
+    EvidenceOut,
+    IncidentChangeOut,
+    IncidentOut,
+    RulingOut,
+)
+from gp4u_server.catalyst.incidents.types import Cause, CauseFilter, IncidentKind
 
 WAITING = "not settled yet: evidence is waited for"
+JOBS_SHOWN = 20
 
 
 @dataclass(frozen=True)
 class IncidentReader:
-    """Reads with four statements for any number of incidents."""
+    """Reads with a fixed number of statements, however many incidents there are."""
 
     async def page(
         self, session: AsyncSession, node_id: str, *, before_id: str | None, limit: int
@@ -34,6 +41,62 @@ class IncidentReader:
         if found is None:
             raise IncidentNotFound("There is no such incident.")
         return (await self._shown(session, [found]))[0]
+
+    async def cases(
+        self,
+        session: AsyncSession,
+        *,
+        cause: CauseFilter | None,
+        kind: IncidentKind | None,
+        ruled: bool | None,
+        node_id: str | None,
+        before_id: str | None,
+        limit: int,
+    ) -> list[CaseOut]:
+        """Incidents of all nodes for admins, newest first."""
+        found = await repository.cases(
+            session, cause=cause, kind=kind, ruled=ruled, node_id=node_id, before_id=before_id, limit=limit
+        )
+        return await self._cases(session, found)
+
+    async def case(self, session: AsyncSession, incident_id: str) -> CaseOut:
+        """One incident for admins. Raises IncidentNotFound."""
+        found = await repository.incident(session, incident_id)
+        if found is None:
+            raise IncidentNotFound("There is no such incident.")
+        return (await self._cases(session, [found]))[0]
+
+    async def _cases(self, session: AsyncSession, found: Sequence[Incident]) -> list[CaseOut]:
+        shown = await self._shown(session, found)
+        whose = await repository.whose(session, [each.node_id for each in found])
+        jobs = await repository.jobs_hit(session, [each.id for each in found], JOBS_SHOWN)
+        rulings = {row.id: row for row in await repository.rulings(session, [each.id for each in found])}
+        names = await repository.emails(session, [row.by_user_id for row in rulings.values()])
+        by: dict[str, list[str | None]] = defaultdict(list)
+        for row in rulings.values():
+            by[row.incident_id].append(names.get(row.by_user_id))
+        cases = []
+        for each, incident in zip(shown, found, strict=True):
+            standing = next((ruling for ruling in each.rulings if ruling.undone_at is None), None)
+            owner = whose[each.node_id]
+            cases.append(
+                CaseOut(
+                    **{
+                        **dict(each),
+                        "rulings": [
+                            ruling.model_copy(update={"by": name})
+                            for ruling, name in zip(each.rulings, by[each.id], strict=True)
+                        ],
+                    },
+                    node_name=owner.node_name,
+                    owner_id=owner.owner_id,
+                    owner_email=owner.owner_email,
+                    job_ids=jobs[each.id],
+                    ruled=incident.ruled,
+                    evidence_cause=each.cause if standing is None else standing.was,
+                )
+            )
+        return cases
 
     async def _shown(self, session: AsyncSession, found: Sequence[Incident]) -> list[IncidentOut]:
         ids = [each.id for each in found]

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gp4u_server.catalyst.incidents.models import Incident, IncidentRuling, IncidentRun
-from gp4u_server.catalyst.incidents.types import IncidentKind, Neighbours
+from gp4u_server.catalyst.incidents.types import CauseFilter, IncidentKind, Neighbours
 
 TOGETHER = timedelta(seconds=15)
 """Nodes lost within this time of each other went together: the gateway's own time to declare them is within it."""
@@ -279,6 +279,69 @@ async def page(
     if before_id is not None:
         query = query.where(Incident.id < before_id)
     return (await session.scalars(query.order_by(Incident.id.desc()).limit(limit))).all()
+
+
+async def cases(
+    session: AsyncSession,
+    *,
+    cause: CauseFilter | None,
+    kind: IncidentKind | None,
+    ruled: bool | None,
+    node_id: str | None,
+    before_id: str | None,
+    limit: int,
+) -> Sequence[Incident]:
+    """Incidents of all nodes, newest first; every filter may be left out."""
+    query = select(Incident)
+    if cause is CauseFilter.OPEN:
+        query = query.where(Incident.cause.is_(None))
+    elif cause is not None:
+        query = query.where(Incident.cause == cause.value)
+    if kind is not None:
+        query = query.where(Incident.kind == kind)
+    if ruled is not None:
+        query = query.where(Incident.ruled.is_(ruled))
+    if node_id is not None:
+        query = query.where(Incident.node_id == node_id)
+    if before_id is not None:
+        query = query.where(Incident.id < before_id)
+    return (await session.scalars(query.order_by(Incident.id.desc()).limit(limit))).all()
+
+
+async def whose(session: AsyncSession, node_ids: Sequence[str]) -> dict[str, Row[Any]]:
+    """(node_id, node_name, owner_id, owner_email) of each of these nodes."""
+    found = await session.execute(
+        text(
+            "SELECT n.id AS node_id, n.name AS node_name, u.id AS owner_id, u.email AS owner_email"
+            " FROM nodes n JOIN users u ON u.id = n.owner_id WHERE n.id = ANY(:ids)"
+        ),
+        {"ids": list(node_ids)},
+    )
+    return {row.node_id: row for row in found}
+
+
+async def jobs_hit(session: AsyncSession, incident_ids: Sequence[str], each: int) -> dict[str, list[str]]:
+    """The jobs that each incident hit, at most `each` of one incident."""
+    found = await session.execute(
+        text(
+            "SELECT hit.incident_id, hit.job_id FROM unnest(CAST(:ids AS text[])) AS wanted(id)"
+            " CROSS JOIN LATERAL (SELECT DISTINCT incident_id, job_id FROM incident_runs"
+            "   WHERE incident_id = wanted.id ORDER BY job_id LIMIT :each) AS hit"
+        ),
+        {"ids": list(incident_ids), "each": each},
+    )
+    jobs: dict[str, list[str]] = {incident_id: [] for incident_id in incident_ids}
+    for row in found:
+        jobs[row.incident_id].append(row.job_id)
+    return jobs
+
+
+async def emails(session: AsyncSession, user_ids: Sequence[str]) -> dict[str, str]:
+    """The addresses of these people."""
+    found = await session.execute(
+        text("SELECT id, email FROM users WHERE id = ANY(:ids)"), {"ids": list(user_ids)}
+    )
+    return {row.id: row.email for row in found}
 
 
 async def runs_hit(session: AsyncSession, incident_ids: Sequence[str]) -> dict[str, int]:

@@ -23,6 +23,7 @@ class RulingOut(Strict):
     reason: str
     at: datetime
     undone_at: datetime | None
+    by: str | None = Field(default=None, description="the admin's e-mail address; shown to admins only")
 
 
 class IncidentChangeOut(Strict):
@@ -53,6 +54,17 @@ class IncidentOut(Strict):
     before: dict[str, Any] = Field(description="what was known before: duty, agent, readings")
     after: dict[str, Any] | None = Field(description="what the agent said when it was back")
     rulings: list[RulingOut]
+
+
+class CaseOut(IncidentOut):
+    """An incident as admins see it: with whose node it was and which jobs it hit."""
+
+    node_name: str
+    owner_id: str
+    owner_email: str
+    job_ids: list[str] = Field(description="jobs whose runs it hit, at most 20 of them")
+    ruled: bool = Field(description="an admin's ruling stands")
+    evidence_cause: Cause | None = Field(description="what the evidence said, whatever was ruled")
 
 
 class RulingIn(Strict):

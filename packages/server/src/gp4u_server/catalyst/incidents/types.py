@@ -21,6 +21,18 @@ class Cause(StrEnum):
 HOST = frozenset({Cause.HOST_HARDWARE, Cause.HOST_SOFTWARE})
 
 
+class CauseFilter(StrEnum):
+    """What admins look for: a cause, or what is not settled yet."""
+
+    HOST_HARDWARE = "host_hardware"
+    HOST_SOFTWARE = "host_software"
+    RENTER_JOB = "renter_job"
+    NETWORK = "network"
+    PLATFORM = "platform"
+    UNKNOWN = "unknown"
+    OPEN = "open"
+
+
 class IncidentKind(StrEnum):
     """What happened."""
 
