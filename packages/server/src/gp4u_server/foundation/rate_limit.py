@@ -57,11 +57,10 @@ class RateLimiter:
     _local_until: float = 0.0
 
     @classmethod
-    def on_valkey(cls, url: str) -> "RateLimiter":
-        """Counters at `url` (`redis://…` or `unix://…`). No connection is made before the first use."""
-        pool = ConnectionPool.from_url(
-            url, socket_timeout=VALKEY_PATIENCE_S, socket_connect_timeout=VALKEY_PATIENCE_S
-        )
+    def on_valkey(cls, url: str, patience_s: float = VALKEY_PATIENCE_S) -> "RateLimiter":
+        """Counters at `url` (`redis://…` or `unix://…`). No connection is made before the first use.
+        What does not answer within `patience_s` seconds is away."""
+        pool = ConnectionPool.from_url(url, socket_timeout=patience_s, socket_connect_timeout=patience_s)
         storage = RedisStorage(
             # With a pool given, the address here is only parsed.
             "async+redis://pool:6379",
