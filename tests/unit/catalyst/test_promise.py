@@ -96,3 +96,24 @@ def test_a_dump_goes_only_where_it_can_be_restored(change: dict[str, object], be
     said = why_not_restorable(HERE, HERE.model_copy(update=change))
     assert bool(said) == bool(because)
     assert because in said
+
+
+GVISOR = HERE.model_copy(
+    update={"by": "gVisor's runsc", "runtime": "gvisor", "build": "20240729.0 1a2b", "criu": ""}
+)
+
+
+def test_gvisor_s_dumps_go_to_the_same_build_whatever_the_kernel() -> None:
+    """It restores its own kernel with the job; no other build reads that, and CRIU reads none of it."""
+    older_kernel = GVISOR.model_copy(update={"kernel": "5.10.0"})
+    assert why_not_restorable(GVISOR, older_kernel) == ""
+    other = GVISOR.model_copy(update={"build": "20250101.0 3c4d"})
+    assert "same build of gVisor, 20240729.0 1a2b" in why_not_restorable(GVISOR, other)
+    assert (
+        why_not_restorable(GVISOR, HERE) == "the dump is of gVisor, this node restores those of runc and CRIU"
+    )
+    assert (
+        why_not_restorable(HERE, GVISOR) == "the dump is of runc and CRIU, this node restores those of gVisor"
+    )
+    assert "processor lacks" in why_not_restorable(GVISOR, GVISOR.model_copy(update={"cpu_flags": ["sse2"]}))
+    assert "libraries" in why_not_restorable(GVISOR, GVISOR.model_copy(update={"system": "xyz"}))

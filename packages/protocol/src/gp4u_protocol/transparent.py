@@ -10,6 +10,7 @@ import re
 from pydantic import BaseModel, ConfigDict, Field
 
 NOTE, SIGNATURE = "dump.json", "signature"
+_MAKERS = {"bundle": "runc and CRIU", "gvisor": "gVisor"}
 _VERSION = re.compile(r"(\d+)\.(\d+)")
 
 
@@ -27,6 +28,12 @@ class TransparentFacts(BaseModel):
     machine: str = Field(default="", description="x86_64, aarch64")
     kernel: str = ""
     criu: str = ""
+    runtime: str = Field(
+        default="bundle", description="whose dumps they are: 'bundle' (runc and CRIU), 'gvisor' (runsc alone)"
+    )
+    build: str = Field(
+        default="", description="of gVisor, by version and content: no other build reads what this one wrote"
+    )
     cpu_flags: list[str] = Field(
         default_factory=list, description="what a restored program may already rely on"
     )
@@ -57,17 +64,26 @@ def why_not_restorable(dumped_on: TransparentFacts, here: TransparentFacts) -> s
     """Why a dump of the one node cannot be restored on the other; empty: it can, as far as facts can tell. Pure."""
     if not here.works:
         return here.why_not or "it restores no whole jobs"
+    if dumped_on.runtime != here.runtime:
+        return f"the dump is of {_maker(dumped_on)}, this node restores those of {_maker(here)}"
     if dumped_on.machine != here.machine:
         return f"its processor is {here.machine}, not {dumped_on.machine}"
     if lacking := sorted(set(dumped_on.cpu_flags) - set(here.cpu_flags)):
         return f"its processor lacks {', '.join(lacking[:5])}"
-    if _version(here.kernel) < _version(dumped_on.kernel):
+    # gVisor brings its kernel along: the host's may be any, gVisor's own must be the same build.
+    if dumped_on.build != here.build:
+        return f"the dump needs a node with the same build of gVisor, {dumped_on.build}; it has {here.build}"
+    if _version(here.kernel) < _version(dumped_on.kernel) and not dumped_on.build:
         return f"its kernel {here.kernel} is older than {dumped_on.kernel}"
     if _version(here.criu) < _version(dumped_on.criu):
         return f"its criu {here.criu} is older than {dumped_on.criu}"
     if dumped_on.system != here.system:
         return "its system's libraries are not the same"
     return ""
+
+
+def _maker(facts: TransparentFacts) -> str:
+    return _MAKERS.get(facts.runtime, facts.runtime)
 
 
 def dump_bytes(note: bytes) -> bytes:

@@ -62,7 +62,7 @@ def check_facts(facts: NodeFacts) -> None:
     if facts.transparent is not None:
         said = facts.transparent
         texts += [said.by, said.why_not, said.gpu_why_not, said.machine, said.kernel, said.criu, said.system]
-        texts += said.cpu_flags
+        texts += [said.runtime, said.build, *said.cpu_flags]
         if len(said.cpu_flags) > CPU_FLAGS_MAX:
             raise FactsInvalid(f"A processor may have at most {CPU_FLAGS_MAX} features.")
     for device in facts.devices:
