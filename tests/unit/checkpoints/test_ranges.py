@@ -54,7 +54,7 @@ class Store(BaseHTTPRequestHandler):
 def base() -> Iterator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Store)
     Store.connections = 0
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()

@@ -14,7 +14,9 @@ from typing import Any, TypeVar
 import httpx2
 
 from gp4u_agent.addresses import Addresses
+from gp4u_agent.checkpoint.connections import reaches
 from gp4u_agent.checkpoint.http import HttpFailure
+from gp4u_agent.checkpoint.puts import ObjectWriter
 from gp4u_agent.checkpoint.ranges import RangeReader
 
 CONNECT_TIMEOUT_S = 5.0
@@ -46,10 +48,12 @@ class AgentHttp:
             follow_redirects=False,
         )
         self._ranges = RangeReader(httpx2.create_ssl_context, timeout_s=TIMEOUT_S)
+        self._objects = ObjectWriter(httpx2.create_ssl_context, timeout_s=TIMEOUT_S)
 
     async def close(self) -> None:
         """Close the connections."""
         self._ranges.close()
+        self._objects.close()
         await self._client.aclose()
 
     @property
@@ -73,6 +77,14 @@ class AgentHttp:
         self, url: str, data: bytes | memoryview, headers: Mapping[str, str] | None = None
     ) -> None:
         """PUT to a signed address. Raises HttpFailure."""
+        base = self._base
+        whole = _whole(base, url)
+        if len(data) >= DIRECT_BYTES_MIN and reaches(whole):
+            try:
+                return await self._objects.write(whole, data, headers or {})
+            except HttpFailure as failure:
+                self._leave(base, url, failure)
+                raise
         # In parts: one of sixteen megabytes would be copied whole into the socket's queue.
         length = {"Content-Length": str(len(data))}
         await self._send("PUT", url, content=_parts(data), headers={**(headers or {}), **length})
@@ -81,7 +93,7 @@ class AgentHttp:
         """Bytes `start` (inclusive) to `end` (exclusive; None: to the end) of a signed address."""
         base = self._base
         whole = _whole(base, url)
-        if end is not None and end - start >= DIRECT_BYTES_MIN and self._ranges.reaches(whole):
+        if end is not None and end - start >= DIRECT_BYTES_MIN and reaches(whole):
             loop = asyncio.get_running_loop()
             try:
                 return await loop.run_in_executor(self._ranges.threads, self._ranges.read, whole, start, end)
