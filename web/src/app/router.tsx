@@ -86,6 +86,14 @@ export const router = createBrowserRouter([
                     path: "nodes",
                     lazy: async () => ({ Component: (await import("./pages/admin")).AdminNodesPage }),
                   },
+                  {
+                    path: "incidents",
+                    lazy: async () => ({ Component: (await import("./pages/admin")).AdminIncidentsPage }),
+                  },
+                  {
+                    path: "incidents/:incidentId",
+                    lazy: async () => ({ Component: (await import("./pages/admin")).AdminIncidentPage }),
+                  },
                 ],
               },
             ],

@@ -1,11 +1,20 @@
-import { NavLink, Outlet } from "react-router";
+import { useQuery } from "@tanstack/react-query";
+import { ArrowLeft } from "lucide-react";
+import { Link, NavLink, Outlet, useParams } from "react-router";
+import { Card } from "@/components/ui/card";
 import { PageHeader } from "@/components/ui/page-header";
+import { Failed, SkeletonRows } from "@/components/ui/states";
 import { AllNodesTable } from "@/features/admin/all-nodes-table";
 import { BooksCard } from "@/features/admin/books-card";
 import { FailoversCard } from "@/features/admin/failovers-card";
 import { OverviewCard } from "@/features/admin/overview-card";
 import { PeopleTable } from "@/features/admin/people-table";
 import { ProcessesCard } from "@/features/admin/processes-card";
+import { addressOf, filterFrom } from "@/features/incidents/case-filter";
+import { CaseList } from "@/features/incidents/case-list";
+import { CaseView } from "@/features/incidents/case-view";
+import { caseQuery } from "@/features/incidents/cases-api";
+import { happened } from "@/features/incidents/record";
 import { LivenessBadge } from "@/features/nodes/liveness-badge";
 import { cn } from "@/lib/class-names";
 import { useAddressParams } from "../address-state";
@@ -15,6 +24,7 @@ const ROOMS = [
   { to: "/admin", label: "Overview" },
   { to: "/admin/users", label: "Users" },
   { to: "/admin/nodes", label: "Nodes" },
+  { to: "/admin/incidents", label: "Incidents" },
 ] as const;
 
 /** The admins' rooms share a head and a row of doors. */
@@ -74,4 +84,50 @@ export function AdminUsersPage() {
 export function AdminNodesPage() {
   useTitle("All nodes");
   return <AllNodesTable badge={(liveness) => <LivenessBadge liveness={liveness} />} />;
+}
+
+export const incidentPath = (incidentId: string) => `/admin/incidents/${incidentId}`;
+
+export function AdminIncidentsPage() {
+  useTitle("Incidents");
+  const [params, ask] = useAddressParams();
+  return (
+    <CaseList
+      filter={filterFrom(params)}
+      onFilter={(change) => ask((current) => addressOf({ ...filterFrom(current), ...change }))}
+      linkTo={incidentPath}
+    />
+  );
+}
+
+export function AdminIncidentPage() {
+  const { incidentId = "" } = useParams();
+  const incident = useQuery(caseQuery(incidentId));
+  useTitle("Incident");
+  return (
+    <div className="grid gap-4 pb-8">
+      <Link
+        to="/admin/incidents"
+        className="inline-flex items-center gap-1 text-sm text-ink-2 hover:text-ink"
+      >
+        <ArrowLeft className="size-4" aria-hidden /> Incidents
+      </Link>
+      {incident.data ? (
+        <>
+          <h2 className="text-lg font-semibold">
+            {happened(incident.data)}: {incident.data.node_name}
+          </h2>
+          <CaseView incident={incident.data} linkTo={incidentPath} />
+        </>
+      ) : (
+        <Card>
+          {incident.isError ? (
+            <Failed error={incident.error} onRetry={() => void incident.refetch()} />
+          ) : (
+            <SkeletonRows rows={5} />
+          )}
+        </Card>
+      )}
+    </div>
+  );
 }

@@ -5,13 +5,14 @@ import { Button } from "@/components/ui/button";
 import { Card } from "@/components/ui/card";
 import { PageHeader } from "@/components/ui/page-header";
 import { Failed, Notice, ProblemNotice, SkeletonRows } from "@/components/ui/states";
+import { RecordPanel } from "@/features/incidents/record-panel";
 import { type Node, nodeQuery, useDrainNode } from "@/features/nodes/api";
 import { DeviceEvents } from "@/features/nodes/device-events";
 import { LivenessBadge } from "@/features/nodes/liveness-badge";
 import { spanOf } from "@/features/nodes/readings";
-import { RecordPanel } from "@/features/nodes/record-panel";
 import { deviceEventsQuery } from "@/features/nodes/telemetry";
 import { TelemetryPanel, type View } from "@/features/nodes/telemetry-panel";
+import { useSession } from "@/features/session/api";
 import { useAddressParams } from "../address-state";
 import { useTitle } from "../use-title";
 
@@ -22,6 +23,7 @@ export function NodePage() {
   const node = useQuery(nodeQuery(nodeId));
   const events = useQuery(deviceEventsQuery(nodeId));
   const drain = useDrainNode();
+  const session = useSession();
   const [params, ask] = useAddressParams();
   useTitle(node.data?.name ?? "Node");
 
@@ -94,7 +96,10 @@ export function NodePage() {
           error={events.error}
           onRetry={() => void events.refetch()}
         />
-        <RecordPanel nodeId={nodeId} />
+        <RecordPanel
+          nodeId={nodeId}
+          linkTo={session.has("admin") ? (incidentId) => `/admin/incidents/${incidentId}` : undefined}
+        />
       </div>
     </div>
   );

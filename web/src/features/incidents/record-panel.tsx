@@ -1,6 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { ChevronDown, ShieldCheck } from "lucide-react";
 import { useState } from "react";
+import { Link } from "react-router";
 import { Ago } from "@/components/ago";
 import { Badge, type Tone } from "@/components/ui/badge";
 import { Card, CardHeader } from "@/components/ui/card";
@@ -9,21 +10,24 @@ import { Empty, Failed, SkeletonRows } from "@/components/ui/states";
 import { cn } from "@/lib/class-names";
 import { formatDuration } from "@/lib/time";
 import { formatPercent, plural } from "@/lib/units";
+import { Evidence } from "./evidence";
 import { happened, type Incident, type Score, scoreEffect, sideOf } from "./record";
 import { incidentsQuery, scoreQuery } from "./record-api";
 
-const TONES: Record<ReturnType<typeof sideOf>, Tone> = { host: "bad", others: "neutral", open: "warn" };
-const WITNESSES: Record<Incident["evidence"][number]["witness"], string> = {
-  platform: "Our records",
-  gateway: "Gateways",
-  telemetry: "Devices",
-  agent: "Agent",
-  run_report: "The run",
-  comparison: "Comparison",
+export const SIDE_TONES: Record<ReturnType<typeof sideOf>, Tone> = {
+  host: "bad",
+  others: "neutral",
+  open: "warn",
 };
 
+interface RecordPanelProps {
+  nodeId: string;
+  /** For whoever may judge an incident: where that is done. */
+  linkTo?: ((incidentId: string) => string) | undefined;
+}
+
 /** How reliable the node was, and each thing that went wrong: what it is attributed to, why, and what that did. */
-export function RecordPanel({ nodeId }: { nodeId: string }) {
+export function RecordPanel({ nodeId, linkTo }: RecordPanelProps) {
   const score = useQuery(scoreQuery(nodeId));
   const incidents = useQuery(incidentsQuery(nodeId));
   return (
@@ -50,7 +54,7 @@ export function RecordPanel({ nodeId }: { nodeId: string }) {
       ) : (
         <ul aria-label="Incidents" className="border-t border-line">
           {incidents.data.items.map((incident) => (
-            <IncidentRow key={incident.id} incident={incident} />
+            <IncidentRow key={incident.id} incident={incident} judgeAt={linkTo?.(incident.id)} />
           ))}
         </ul>
       )}
@@ -82,7 +86,7 @@ function ScoreFigures({ score }: { score: Score }) {
   );
 }
 
-function IncidentRow({ incident }: { incident: Incident }) {
+function IncidentRow({ incident, judgeAt }: { incident: Incident; judgeAt: string | undefined }) {
   const [open, setOpen] = useState(false);
   const effect = scoreEffect(incident);
   const ruling = incident.rulings.find(({ undone_at }) => undone_at === null);
@@ -102,7 +106,7 @@ function IncidentRow({ incident }: { incident: Incident }) {
           {happened(incident)}
           {incident.runs_hit > 1 ? `, with ${plural(incident.runs_hit, "job")}` : ""}
         </span>
-        <Badge tone={TONES[sideOf(incident)]} className="max-w-full whitespace-normal">
+        <Badge tone={SIDE_TONES[sideOf(incident)]} className="h-auto min-h-5 max-w-full whitespace-normal">
           {incident.summary}
         </Badge>
         <span className="figures text-xs text-ink-2">
@@ -116,23 +120,22 @@ function IncidentRow({ incident }: { incident: Incident }) {
         <div className="grid gap-3 px-4 pb-4 text-sm sm:px-5 sm:pl-11">
           {incident.sentence ? <p>{incident.sentence}</p> : null}
           {ruling ? <p className="text-ink-2">An admin ruled: {ruling.reason}</p> : null}
-          {incident.evidence.length > 0 ? (
-            <dl className="grid gap-x-4 gap-y-1.5 sm:grid-cols-[7rem_1fr]">
-              {incident.evidence.map((each) => (
-                <div key={`${each.witness} ${each.code}`} className="contents">
-                  <dt className="text-xs text-ink-3 sm:pt-0.5">{WITNESSES[each.witness]}</dt>
-                  <dd className="text-ink-2">{each.sentence}</dd>
-                </div>
-              ))}
-            </dl>
-          ) : (
-            <p className="text-ink-3">No evidence has arrived yet.</p>
-          )}
+          <Evidence evidence={incident.evidence} />
           {incident.away_s > 0 ? (
             <p className="text-xs text-ink-3">
               Counts {formatDuration(incident.away_s)} against its uptime
               {incident.counts_as_network_loss ? "; a link that was gone does not lower the reliability" : ""}
               .
+            </p>
+          ) : null}
+          {judgeAt ? (
+            <p>
+              <Link
+                to={judgeAt}
+                className="text-sm underline decoration-line-strong underline-offset-2 hover:decoration-current"
+              >
+                Rule on it
+              </Link>
             </p>
           ) : null}
         </div>

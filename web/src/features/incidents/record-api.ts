@@ -9,6 +9,19 @@ export const scoreQuery = (nodeId: string) =>
     refetchInterval: 15_000,
   });
 
+export const scoreChangesQuery = (nodeId: string) =>
+  queryOptions({
+    queryKey: ["nodes", nodeId, "score", "changes"],
+    queryFn: ({ signal }) =>
+      answered(
+        api.GET("/api/v1/nodes/{node_id}/score/changes", {
+          signal,
+          params: { path: { node_id: nodeId }, query: { limit: 10 } },
+        }),
+      ),
+    refetchInterval: 15_000,
+  });
+
 export const incidentsQuery = (nodeId: string) =>
   queryOptions({
     queryKey: ["nodes", nodeId, "incidents"],
