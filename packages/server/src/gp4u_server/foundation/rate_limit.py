@@ -17,8 +17,9 @@ from gp4u_server.kit.errors import DomainError, Kind
 
 log = structlog.get_logger(__name__)
 
-VALKEY_PATIENCE_S = 0.3
-ASK_VALKEY_AGAIN_S = 2.0
+# Longer than a loaded machine needs for an answer; a Valkey that hangs holds a request up once in `ASK_VALKEY_AGAIN_S`.
+VALKEY_PATIENCE_S = 1.0
+ASK_VALKEY_AGAIN_S = 5.0
 
 
 class TooManyRequests(DomainError):
