@@ -26,6 +26,8 @@ BILLED_BEYOND_RUN_S = 30.0
 """How much more than the time between its first and its last word a run may be billed: its start and its end are known to the
 platform a report later, and a dead node by its last beat."""
 ROUNDING_MICROS = 1
+SAVED_LATER_S = 2.0
+"""How much later than its row says a checkpoint may have been committed: the row's time is that of its transaction's begin."""
 
 
 @dataclass(frozen=True)
@@ -346,6 +348,39 @@ def no_second_unbilled(facts: Facts) -> Verdicts:
             yield f"{job}: {booking} ({outcome}) costs {cost}, its time is worth {float(price):.1f}"
 
 
+def lost_work_is_given_back(facts: Facts) -> Verdicts:
+    """Of a run that was lost with its node, nobody pays for the time after its last checkpoint."""
+    rows = facts.rows_by_job("checkpoints")
+    intervals = facts.rows_by_job("usage_intervals")
+    for job, meters in facts.rows_by_job("meters").items():
+        outcomes = {row["epoch"]: row["outcome"] for row in facts.rows("placements") if row["job_id"] == job}
+        for meter in meters:
+            epoch = meter["epoch"]
+            if meter["settled_at"] is None or outcomes.get(epoch) != "lost":
+                continue
+            mine = [row for row in rows[job] if row["epoch"] == epoch]
+            told = [
+                word["step"]
+                for run in facts.runs.get(job, ())
+                for word in run.words
+                if run.epoch == epoch and word["what"] == "acknowledged"
+            ]
+            if max(told, default=0) > max((row["step"] or 0 for row in mine), default=0):
+                continue  # its newest checkpoint was collected since
+            saved_until = max((row["committed_at"] + SAVED_LATER_S for row in mine), default=0.0)
+            worth = sum(
+                (
+                    Fraction(max(0.0, min(row["ended_at"], saved_until) - row["started_at"]))
+                    for row in intervals[job]
+                    if row["booking_id"] == meter["booking_id"] and row["ended_at"] is not None
+                ),
+                Fraction(0),
+            )
+            cost = meter["charged_micros"] - meter["refunded_micros"]
+            if cost > worth * meter["rate_per_hour_micros"] / 3_600 + ROUNDING_MICROS:
+                yield f"{job} epoch {epoch} costs {cost}, and {float(worth):.3f} s of it were saved"
+
+
 def the_books_balance(facts: Facts) -> Verdicts:
     """Every transfer sums to nothing, every account is the sum of its entries, nobody's wallet is below zero."""
     transfers: dict[tuple[str, str], int] = defaultdict(int)
@@ -407,6 +442,7 @@ PROMISES: dict[str, Callable[[Facts], Verdicts]] = {
     "only time that ran is billed": only_running_time_is_billed,
     "a bill is the price of its time": bill_is_the_price,
     "no second is left unbilled": no_second_unbilled,
+    "lost work is given back": lost_work_is_given_back,
     "the ledger balances": the_books_balance,
     "an outage of ours moves no job": unmoved,
 }

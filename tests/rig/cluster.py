@@ -28,6 +28,7 @@ from gp4u_server.supervisor.folder import DataFolder
 
 from tests.rig.history import now
 from tests.rig.lab import REPOSITORY, SUBNET, Lab, Running
+from tests.rig.store import Store
 
 _GP4U = "from gp4u.cli import main; main()"
 API_PORT, GATEWAY_PORT = 8000, 8001
@@ -107,7 +108,8 @@ class Service:
 
 @dataclass
 class Cluster:
-    """The whole platform. The first host of `apis` is the public address."""
+    """The whole platform. The first host of `apis` is the public address. `store_host`: where an S3 store runs; without
+    one a folder that all hosts see is the store."""
 
     lab: Lab
     apis: Sequence[str] = ("a",)
@@ -116,10 +118,12 @@ class Cluster:
     worker: bool = True
     tree: Path = REPOSITORY
     settings: Mapping[str, str] = field(default_factory=dict)
+    store_host: str | None = None
     services: dict[str, Service] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.data = DataFolder(self.lab.folder / "platform")
+        self._store = None if self.store_host is None else Store(self.lab, self.store_host)
 
     @property
     def url(self) -> str:
@@ -137,13 +141,17 @@ class Cluster:
 
     def environment(self) -> dict[str, str]:
         """What the platform's own processes see."""
+        if self._store is not None:
+            store = self._store.settings
+        else:
+            store = {"GP4U_OBJECT_STORE_DIR": str(self.data.objects)}
         return {
             **self.python_environment(),
             "DATABASE_URL": self.database_url,
             "REDIS_URL": self.redis_url,
             "GP4U_PUBLIC_URL": self.url,
             "GP4U_SECRETS_DIR": str(self.data.secrets),
-            "GP4U_OBJECT_STORE_DIR": str(self.data.objects),
+            **store,
             "GP4U_GATEWAY_URLS": ",".join(
                 f"ws://{self.lab.address(host)}:{GATEWAY_PORT}" for host in self.gateways
             ),
@@ -163,6 +171,11 @@ class Cluster:
         self._postgres.make_database_at(self.lab, self.home)
         self._add_valkey()
         self.service("valkey").start()
+        if self._store is not None:
+            store = Service(self.lab, self._store.host, self._store.program(), self._store.ready)
+            self.services["store"] = store
+            store.start()
+            self._store.make_bucket()
         self.run(
             sys.executable,
             "-c",

@@ -31,6 +31,7 @@ from typing import Any
 import psutil
 from gp4u_server.embedded.program import Program, popen_arguments, stop
 
+from tests.rig.slow_disk import BLKIO
 from tests.rig.switch import enter_namespace
 
 PREFIX = "gp4u-rig"
@@ -332,6 +333,10 @@ def remove_left_overs() -> None:
     for folder in temporary.glob(f"{PREFIX}-*"):
         if _is_gone(folder.name):
             shutil.rmtree(folder, ignore_errors=True)
+    for group in BLKIO.glob(f"{PREFIX}-*"):  # of slow disks; their processes died with their namespace
+        if _is_gone(group.name):
+            with suppress(OSError):
+                group.rmdir()
 
 
 def make_folder() -> Path:

@@ -152,10 +152,11 @@ class Renter(Person):
         on: str | None = None,
         interval_s: int = 3600,
         when_away: Callable[[], None] = lambda: None,
+        answers_lost: int = 0,
         **spec: Any,
     ) -> Job:
         """A counting job, `on` a node of that name or wherever the router likes. Asked again until it is answered;
-        `when_away` is called after each try that was not."""
+        `when_away` is called after each try that was not. So many answers get lost, and are asked for again."""
         seed, key = secrets.token_hex(8), secrets.token_hex(16)
         command = (
             f"python count.py --seed {seed} --steps {steps} --pace-s {pace_s} --save-every {save_every}"
@@ -173,7 +174,8 @@ class Renter(Person):
         if on is not None:
             offer_id = next(offer["id"] for offer in self.pages("/offers") if offer["node_name"] == on)
             path, body = "/bookings", {"offer_id": offer_id, "job": body}
-        answer = self._until_answered(path, body, key, when_away)
+        for _ in range(1 + answers_lost):
+            answer = self._until_answered(path, body, key, when_away)
         job = Job(
             self,
             answer["job_id" if on is not None else "id"],

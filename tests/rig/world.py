@@ -35,6 +35,7 @@ class World:
     controllers: Sequence[str] = ("a",)
     machines: Mapping[str, str] = field(default_factory=lambda: {"b1": "b", "b2": "b", "c1": "c", "c2": "c"})
     settings: Mapping[str, str] = field(default_factory=dict)
+    store_host: str | None = None
     seed: int = 1
     histories: Path | None = None
     nodes: dict[str, Node] = field(default_factory=dict)
@@ -64,7 +65,13 @@ class World:
         self.lab = self._stack.enter_context(Lab(folder, self.hosts, self.seed))
         self.history = History(folder / "start.jsonl")
         self.cluster = Cluster(
-            self.lab, self.apis, self.gateways, self.controllers, tree=self.tree, settings=self.settings
+            self.lab,
+            self.apis,
+            self.gateways,
+            self.controllers,
+            tree=self.tree,
+            settings=self.settings,
+            store_host=self.store_host,
         )
         self.cluster.start()
         self._stack.callback(self.cluster.service("postgres").stop)

@@ -32,7 +32,7 @@ def test_h16_the_api_is_killed_again_and_again_under_submissions(rig: World) -> 
     try:
         for _ in range(JOBS):
             keeper.revive()
-            rig.renter.submit(steps=4, pace_s=0.1, save_every=2, when_away=keeper.revive)
+            rig.renter.submit(steps=4, pace_s=0.1, save_every=2, when_away=keeper.revive, answers_lost=1)
     finally:
         over.set()
         thread.join()

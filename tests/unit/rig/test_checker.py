@@ -234,6 +234,14 @@ FORGERIES: list[tuple[str, str, Forgery]] = [
         lambda h: rows(h, "meters")[1].update(charged_micros=3_000),
     ),
     (
+        "nothing is given back of a lost run",
+        "lost work is given back",
+        lambda h: (
+            rows(h, "usage_intervals")[0].update(ended_at=BASE + 19),
+            rows(h, "meters")[0].update(charged_micros=9_000, refunded_micros=0),
+        ),
+    ),
+    (
         "a transfer loses money",
         "the ledger balances",
         lambda h: rows(h, "ledger_entries")[3].update(amount_micros=6_000, balance_after_micros=6_000),
