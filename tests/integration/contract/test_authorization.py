@@ -90,6 +90,8 @@ TABLE: dict[str, Mapping[str, int]] = {
     "read_case": ADMINS,
     "rule_on_incident": ADMINS,
     "undo_ruling": ADMINS,
+    "list_drain_holds": ADMINS,
+    "decide_drain_hold": ADMINS,
     "list_my_offers": OWNERS,
     "list_offer": OF_OWNER,
     "change_offer": OF_OWNER,

@@ -17,6 +17,7 @@ from gp4u_server.accounts.types import Role
 from gp4u_server.api.app import create_app
 from gp4u_server.catalyst.jobs.service import JobService
 from gp4u_server.catalyst.standby import repository as standbys
+from gp4u_server.catalyst.telemetry import hold_repository as holds
 from gp4u_server.foundation.platform import Platform
 from gp4u_server.kit.db import Database
 from gp4u_server.kit.ids import new_id
@@ -132,6 +133,7 @@ class Town:
                 "duration_s": 3600,
             },
             "rule_on_incident": {"cause": "platform", "reason": "A switch of ours failed."},
+            "decide_drain_hold": {"decision": "dismissed", "reason": "An update of the driver."},
             "top_up": {"amount_micros": 5_000_000},
             "create_upload": {"size_bytes": 10, "blake3": "a" * 64},
             "create_enrolment_token": {"region": "eu-west"},
@@ -274,6 +276,18 @@ async def build_town(market: Marketplace, client: httpx2.AsyncClient) -> Town:
             state="preparing",
         )
         town.ids["standby_id"] = standby.id
+        await holds.insert_hold(
+            session,
+            id="hld_example",
+            kind="xid",
+            code="48",
+            reason="An example.",
+            nodes_showing=3,
+            nodes_serving=6,
+            began_at=datetime.now(UTC),
+            last_sign_at=datetime.now(UTC),
+        )
+        town.ids["hold_id"] = "hld_example"
     return town
 
 

@@ -4,6 +4,47 @@
  */
 
 export interface paths {
+    "/api/v1/admin/drain-holds": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Drain Holds
+         * @description Signs of failing that too many nodes showed at once, newest first: their drains are held until an admin decides.
+         */
+        get: operations["list_drain_holds"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/drain-holds/{hold_id}/decision": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Decide Drain Hold
+         * @description `confirmed`: the GPUs do fail, and the held nodes are drained, one after the other. `dismissed`: they stay in service.
+         *     Either goes for a day for whatever else shows the sign. 409 `hold_decided` when it was decided before.
+         */
+        put: operations["decide_drain_hold"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/admin/failovers": {
         parameters: {
             query?: never;
@@ -2507,6 +2548,53 @@ export interface components {
             vram_gb: number;
         };
         /**
+         * DrainHoldOut
+         * @description A critical sign that too many nodes showed at once.
+         */
+        DrainHoldOut: {
+            /**
+             * Began At
+             * Format: date-time
+             */
+            began_at: string;
+            /** Code */
+            code: string;
+            /** Decided At */
+            decided_at: string | null;
+            /** Decided Reason */
+            decided_reason: string | null;
+            /** Id */
+            id: string;
+            /** Kind */
+            kind: string;
+            /**
+             * Last Sign At
+             * Format: date-time
+             */
+            last_sign_at: string;
+            /**
+             * Nodes
+             * @description the newest 50
+             */
+            nodes: components["schemas"]["HeldNodeOut"][];
+            /** Nodes Held */
+            nodes_held: number;
+            /**
+             * Nodes Serving
+             * @description verified and connected, when it began
+             */
+            nodes_serving: number;
+            /**
+             * Nodes Showing
+             * @description within the window, when it began
+             */
+            nodes_showing: number;
+            /** Reason */
+            reason: string;
+            /** @description held: waits for an admin; confirmed: the nodes are drained; dismissed: they stay; lapsed: nobody decided and the sign was not seen for a day */
+            state: components["schemas"]["HoldState"];
+        };
+        /**
          * DrainIn
          * @description POST /nodes/{id}/drain.
          */
@@ -2748,6 +2836,25 @@ export interface components {
             /** Vram Gb */
             vram_gb: number;
         };
+        /** HeldNodeOut */
+        HeldNodeOut: {
+            /** Device Uuid */
+            device_uuid: string | null;
+            /**
+             * Held At
+             * Format: date-time
+             */
+            held_at: string;
+            /** Node Id */
+            node_id: string;
+            /** Node Name */
+            node_name: string;
+            /**
+             * Settled At
+             * @description what was decided has been done with it
+             */
+            settled_at: string | null;
+        };
         /**
          * HintOut
          * @description One thing that would free a job that waits.
@@ -2766,6 +2873,22 @@ export interface components {
             /** Sentence */
             sentence: string;
         };
+        /** HoldDecisionIn */
+        HoldDecisionIn: {
+            /**
+             * Decision
+             * @enum {string}
+             */
+            decision: "confirmed" | "dismissed";
+            /** Reason */
+            reason: string;
+        };
+        /**
+         * HoldState
+         * @description What became of drains that were held because too many nodes showed one sign at once.
+         * @enum {string}
+         */
+        HoldState: "held" | "confirmed" | "dismissed" | "lapsed";
         /** IncidentChangeOut */
         IncidentChangeOut: {
             /** After */
@@ -3297,6 +3420,11 @@ export interface components {
              */
             uptime?: number | null;
             /**
+             * Watched Reason
+             * @description it showed a sign of failing together with too many others: it stays in service until an admin has looked
+             */
+            watched_reason?: string | null;
+            /**
              * Windows
              * @description planned and active maintenance windows
              * @default []
@@ -3671,6 +3799,16 @@ export interface components {
         Page_DeviceEventOut_: {
             /** Items */
             items: components["schemas"]["DeviceEventOut"][];
+            /**
+             * Next Cursor
+             * @description Pass as `cursor` to get the next page; null on the last page.
+             */
+            next_cursor?: string | null;
+        };
+        /** Page[DrainHoldOut] */
+        Page_DrainHoldOut_: {
+            /** Items */
+            items: components["schemas"]["DrainHoldOut"][];
             /**
              * Next Cursor
              * @description Pass as `cursor` to get the next page; null on the last page.
@@ -4488,6 +4626,12 @@ export interface components {
          */
         TransparentFacts: {
             /**
+             * Build
+             * @description of gVisor, by version and content: no other build reads what this one wrote
+             * @default
+             */
+            build: string;
+            /**
              * By
              * @description with what, e.g. 'criu 4.2.1 by runc 1.1.5'
              * @default
@@ -4520,6 +4664,12 @@ export interface components {
              * @default
              */
             machine: string;
+            /**
+             * Runtime
+             * @description whose dumps they are: 'bundle' (runc and CRIU), 'gvisor' (runsc alone)
+             * @default bundle
+             */
+            runtime: string;
             /**
              * System
              * @description names the libraries that jobs map from the node's own system: equal, or not restorable
@@ -4676,6 +4826,91 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    list_drain_holds: {
+        parameters: {
+            query?: {
+                cursor?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_DrainHoldOut_"];
+                };
+            };
+            /** @description The request can never work as it is */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    decide_drain_hold: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                hold_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["HoldDecisionIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DrainHoldOut"];
+                };
+            };
+            /** @description The request can never work as it is */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     read_failovers: {
         parameters: {
             query?: {

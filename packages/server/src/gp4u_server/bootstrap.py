@@ -5,6 +5,7 @@ of the layers (docs/architecture.md), lowest first. The api, gateway, controller
 platform; what only one of them runs (loops, tasks) is started by that entry point.
 """
 
+from datetime import timedelta
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -48,6 +49,7 @@ from gp4u_server.catalyst.standby.reading import StandbyReader
 from gp4u_server.catalyst.standby.service import StandbyService
 from gp4u_server.catalyst.standby.succession import Succession
 from gp4u_server.catalyst.standby.types import StandbyTerms
+from gp4u_server.catalyst.telemetry.drain_guard import GuardTerms
 from gp4u_server.catalyst.telemetry.retention import Retention
 from gp4u_server.catalyst.telemetry.service import TelemetryService
 from gp4u_server.foundation.events import EventBus
@@ -234,7 +236,14 @@ def _jobs(platform: Platform) -> None:
 
 def _telemetry(platform: Platform, clock: Clock) -> None:
     retention = Retention.of(platform.settings)
-    platform.provide(TelemetryService(platform.get(EventBus), clock, platform.get(NodeService), retention))
+    guard = GuardTerms(
+        nodes_min=platform.settings.drain_hold_nodes_min,
+        percent=platform.settings.drain_hold_percent,
+        window=timedelta(seconds=platform.settings.drain_hold_window_s),
+    )
+    telemetry = TelemetryService(platform.get(EventBus), clock, platform.get(NodeService), retention, guard)
+    platform.provide(telemetry)
+    platform.provide(telemetry.holds)
 
 
 def _health(platform: Platform) -> None:

@@ -99,6 +99,14 @@ class Settings(BaseSettings):
     )
     telemetry_keep_minutes_days: int = Field(default=31, ge=2, description="and summed up by minute")
     telemetry_keep_hours_days: int = Field(default=0, ge=0, description="and by hour; 0: for ever")
+    drain_hold_nodes_min: int = Field(
+        default=3,
+        ge=2,
+        description="so many nodes at least, and more than the percentage below, that show one critical sign within the window: "
+        "their drains are held until an admin decides (docs/design/telemetry.md)",
+    )
+    drain_hold_percent: int = Field(default=5, ge=0, le=100, description="of the nodes that are connected")
+    drain_hold_window_s: float = Field(default=600.0, ge=1, description="how far back is looked")
     notice_s: float = Field(
         default=60.0,
         ge=5,

@@ -6,6 +6,7 @@ import { PageHeader } from "@/components/ui/page-header";
 import { Failed, SkeletonRows } from "@/components/ui/states";
 import { AllNodesTable } from "@/features/admin/all-nodes-table";
 import { BooksCard } from "@/features/admin/books-card";
+import { DrainHoldsCard } from "@/features/admin/drain-holds-card";
 import { FailoversCard } from "@/features/admin/failovers-card";
 import { OverviewCard } from "@/features/admin/overview-card";
 import { PeopleTable } from "@/features/admin/people-table";
@@ -60,6 +61,7 @@ export function AdminOverviewPage() {
     <div className="grid items-start gap-4 lg:grid-cols-[minmax(0,1fr)_24rem]">
       <div className="grid min-w-0 gap-4">
         <OverviewCard />
+        <DrainHoldsCard />
         <FailoversCard />
       </div>
       <div className="grid min-w-0 gap-4">

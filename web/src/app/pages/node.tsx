@@ -89,6 +89,12 @@ export function NodePage() {
             {node.data.duty_reason}
           </Notice>
         ) : null}
+        {node.data.watched_reason ? (
+          <Notice tone="warn" icon={HeartPulse}>
+            {node.data.watched_reason} Many nodes showed this at once, so it stays in service, watched, until
+            an admin has looked.
+          </Notice>
+        ) : null}
         <ProblemNotice error={drain.error} />
         <TelemetryPanel node={node.data} events={events.data?.items ?? []} view={view} onView={show} />
         <DeviceEvents

@@ -5,6 +5,7 @@ export type Overview = Schemas["AdminOverviewOut"];
 export type Failovers = Schemas["FailoversOut"];
 export type Verification = Schemas["BooksVerificationOut"];
 export type Person = Schemas["AdminUserOut"];
+export type DrainHold = Schemas["DrainHoldOut"];
 export type ListedNode = Schemas["AdminNodeOut"];
 
 export const overviewQuery = queryOptions({
@@ -41,6 +42,27 @@ export function useVerifyBooks() {
     mutationFn: () => answered(api.POST("/api/v1/admin/ledger/verification")),
     onSuccess: (last) => client.setQueryData(verificationQuery.queryKey, { last }),
     onError: () => client.invalidateQueries({ queryKey: verificationQuery.queryKey }),
+  });
+}
+
+export const drainHoldsQuery = queryOptions({
+  queryKey: ["admin", "drain-holds"],
+  queryFn: ({ signal }) =>
+    answered(api.GET("/api/v1/admin/drain-holds", { signal, params: { query: { limit: 5 } } })),
+  refetchInterval: 10_000,
+});
+
+export function useDecideDrainHold() {
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: ({ holdId, ...body }: { holdId: string } & Schemas["HoldDecisionIn"]) =>
+      answered(
+        api.PUT("/api/v1/admin/drain-holds/{hold_id}/decision", {
+          params: { path: { hold_id: holdId } },
+          body,
+        }),
+      ),
+    onSettled: () => client.invalidateQueries({ queryKey: drainHoldsQuery.queryKey }),
   });
 }
 

@@ -12,6 +12,10 @@ OVER_THE_API: dict[str, tuple[str, str]] = {
         "gp4u.commands.incidents:incidents",
         "Look at what went wrong on any node, and rule on whose doing it was",
     ),
+    "drains": (
+        "gp4u.commands.drains:drains",
+        "Drains that are held because too many nodes showed one sign: confirm or dismiss",
+    ),
 }
 
 

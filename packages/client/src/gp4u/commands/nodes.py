@@ -46,7 +46,8 @@ def list_nodes(as_json: bool) -> None:
             [
                 [
                     node["name"],
-                    state(node.get("state") or node["liveness"]),
+                    state(node.get("state") or node["liveness"])
+                    + (" (watched)" if node.get("watched_reason") else ""),
                     _devices(node["devices"])
                     + (" (simulated)" if node["simulated"] else "")
                     + (" (pool)" if node.get("in_pool") else ""),

@@ -12,6 +12,7 @@ from gp4u_server.catalyst.jobs import endpoints as jobs
 from gp4u_server.catalyst.routing import endpoints as routing
 from gp4u_server.catalyst.standby import agent_endpoints as agent_standbys
 from gp4u_server.catalyst.telemetry import endpoints as telemetry
+from gp4u_server.catalyst.telemetry import hold_endpoints as drain_holds
 from gp4u_server.demo import endpoints as demo
 from gp4u_server.market import endpoints as market
 from gp4u_server.nodes import duty_endpoints as duties
@@ -30,6 +31,7 @@ ROUTERS = (
     duties.router,
     incidents.router,
     telemetry.router,
+    drain_holds.router,
     demo.router,
     admin.router,
 )

@@ -23,7 +23,8 @@ from gp4u_server.catalyst.jobs.service import JobService
 from gp4u_server.catalyst.routing.service import Router
 from gp4u_server.catalyst.standby.control import StandbyLoop
 from gp4u_server.catalyst.standby.service import StandbyService
-from gp4u_server.catalyst.telemetry.control import PartitionLoop, rollup_loops
+from gp4u_server.catalyst.telemetry.control import HeldDrainsLoop, PartitionLoop, rollup_loops
+from gp4u_server.catalyst.telemetry.holds import DrainHolds
 from gp4u_server.catalyst.telemetry.retention import Retention
 from gp4u_server.controller.runner import ControlLoop
 from gp4u_server.controller.turns import InTurn
@@ -60,6 +61,7 @@ def control_loops(platform: Platform) -> list[ControlLoop]:
         ),
         PartitionLoop(database, clock, Retention.of(platform.settings)),
         *rollup_loops(database, clock),
+        HeldDrainsLoop(database, platform.get(DrainHolds)),
         DutyLoop(database, platform.get(NodeService)),
         IncidentLoop(database, platform.get(IncidentService), platform.get(NodeService)),
         InTurn(TallyLoop(database, platform.get(NodeService)), turns),

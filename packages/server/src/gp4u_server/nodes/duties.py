@@ -59,7 +59,7 @@ class NodeDuties:
         NodeNotFound."""
         row = await self._locked(session, node_id, owner_id)
         now = self.clock.now()
-        ended: dict[str, object] = {"maintenance_until": None}
+        ended: dict[str, object] = {"maintenance_until": None, "watched_reason": None}
         if row.duty == Duty.QUARANTINED:
             ended["quarantined_until"] = now
         await window_repository.end_active(session, node_id)
@@ -67,6 +67,16 @@ class NodeDuties:
         await self._assume(session, row, Duty.IN_SERVICE, None, now, **ended)
         if mended:
             await self.bus.publish(session, NodeFactsChanged(node_id=node_id))
+
+    async def watch(self, session: AsyncSession, node_id: str, reason: str | None) -> None:
+        """It showed a sign of failing that is held back: shown to its owner, and nothing else. None: no more. Locks the
+        node; harmless when it was removed."""
+        if await repository.node(session, node_id, lock=True) is not None:
+            await repository.change_node(session, node_id, watched_reason=reason)
+
+    async def count_serving(self, session: AsyncSession) -> int:
+        """How many nodes there are to count on: verified, and connected as far as we know."""
+        return await duty_repository.count_serving(session)
 
     async def draining_nodes(self, session: AsyncSession) -> list[DrainingNode]:
         """Nodes whose jobs are to be moved, until none is left there."""

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, exists, insert, or_, select
+from sqlalchemy import and_, exists, func, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gp4u_server.nodes.models import DeviceRow, NodeLossRow, NodeRow
 from gp4u_server.nodes.repository import STANDING
-from gp4u_server.nodes.types import Duty
+from gp4u_server.nodes.types import Duty, Liveness, NodeStatus
 
 _LOSSES_READ_MAX = 100
 
@@ -18,6 +18,15 @@ async def draining(session: AsyncSession) -> Sequence[NodeRow]:
     """Standing nodes that are being drained."""
     statement = select(NodeRow).where(NodeRow.duty == Duty.DRAINING, STANDING).order_by(NodeRow.id)
     return (await session.scalars(statement)).all()
+
+
+async def count_serving(session: AsyncSession) -> int:
+    """Verified nodes that are online or suspect."""
+    statement = select(func.count()).where(
+        NodeRow.status == NodeStatus.VERIFIED,
+        NodeRow.liveness.in_((Liveness.ONLINE, Liveness.SUSPECT)),
+    )
+    return await session.scalar(statement) or 0
 
 
 async def due(session: AsyncSession, now: datetime) -> NodeRow | None:

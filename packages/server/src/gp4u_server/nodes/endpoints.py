@@ -181,6 +181,7 @@ def node_out(view: NodeView) -> NodeOut:
         network_losses=view.network_losses,
         lease_ttl_s=view.lease_ttl_s,
         lease_ttl_why=view.lease_ttl_why,
+        watched_reason=view.watched_reason,
         online_s=round(view.online_s, 3),
         last_seen_at=view.last_seen_at,
         enrolled_at=view.enrolled_at,

@@ -50,6 +50,10 @@ class NodeRow(Base):
     lease_ttl_ms: Mapped[int] = mapped_column(server_default=text("0"))
     """No lease in force was granted for longer (docs/design/leases.md); 0 until it first connects."""
     lease_ttl_why: Mapped[str | None]
+    changed_in: Mapped[int] = mapped_column(server_default=text("0"))
+    """The transaction that last changed its gateway, session, liveness, status or wanted version. Kept by a trigger."""
+    watched_reason: Mapped[str | None]
+    """It showed a sign of failing that is held back (`catalyst.telemetry.drain_guard`): it stays in service, watched."""
     in_pool: Mapped[bool] = mapped_column(server_default=text("false"))
     maintenance_until: Mapped[datetime | None]
     """Set while a maintenance window is the cause of the duty: the node is back in service by itself then."""
@@ -69,6 +73,7 @@ class NodeRow(Base):
             "ix_nodes_gateway", "gateway_id", "id", postgresql_where=text("liveness IN ('online', 'suspect')")
         ),
         Index("ix_nodes_lease_ttl", "lease_ttl_ms"),
+        Index("ix_nodes_changed_in", "changed_in"),
         Index("ix_nodes_off_duty", "duty", "id", postgresql_where=text("duty <> 'in_service'")),
     )
 

@@ -132,6 +132,10 @@ class NodeOut(Strict):
     lease_ttl_why: str | None = Field(
         default=None, description="why longer than on a good link; null when they are not"
     )
+    watched_reason: str | None = Field(
+        default=None,
+        description="it showed a sign of failing together with too many others: it stays in service until an admin has looked",
+    )
     online_s: float
     last_seen_at: datetime | None
     enrolled_at: datetime

@@ -523,6 +523,7 @@ def _view(
         running_jobs=running_jobs,
         lease_ttl_s=row.lease_ttl_ms / 1000 or None,
         lease_ttl_why=row.lease_ttl_why,
+        watched_reason=row.watched_reason,
         last_seen_at=row.last_seen_at,
         enrolled_at=row.enrolled_at,
         findings=tuple(row.findings),

@@ -151,6 +151,7 @@ class NodeView:
     windows: tuple[MaintenanceWindow, ...] = ()
     lease_ttl_s: float | None = None  # how long its leases last; None: it was never connected
     lease_ttl_why: str | None = None  # None: as short as they may be
+    watched_reason: str | None = None  # showed a sign of failing that is held back; it stays in service
 
     host_losses: int = 0  # of `losses`, those attributed to its hardware or software
     network_losses: int = 0

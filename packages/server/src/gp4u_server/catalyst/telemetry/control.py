@@ -7,6 +7,7 @@ import structlog
 from sqlalchemy import text
 
 from gp4u_server.catalyst.telemetry import partitions, repository
+from gp4u_server.catalyst.telemetry.holds import DrainHolds
 from gp4u_server.catalyst.telemetry.retention import Retention
 from gp4u_server.catalyst.telemetry.summing import Resolution
 from gp4u_server.kit.clock import Clock
@@ -119,3 +120,24 @@ def rollup_loops(database: Database, clock: Clock) -> list[RollupLoop]:
             interval_s=300.0,
         ),
     ]
+
+
+@dataclass(frozen=True)
+class HeldDrainsLoop:
+    """Does what was decided about held drains, one node a transaction, at most a few a second: jobs that leave need room
+    elsewhere, and whoever confirmed by mistake can still drain no more than went before."""
+
+    database: Database
+    holds: DrainHolds
+    name: str = "held_drains"
+    interval_s: float = 1.0
+    batch: int = 5
+    channels: tuple[str, ...] = ()
+
+    async def run_once(self) -> int:
+        """Answers 0: what is left has its turn at the next look."""
+        for _ in range(self.batch):
+            async with self.database.transaction() as session:
+                if not await self.holds.settle_one(session):
+                    break
+        return 0

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer
+from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, text
 from sqlalchemy.dialects.postgresql import ARRAY, REAL
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -81,4 +81,57 @@ class DeviceEventRow(Base):
         CheckConstraint("severity IN ('info', 'warning', 'critical')", name="severity_known"),
         Index("ix_device_events_node_occurred", "node_id", "occurred_at", "id"),
         Index("ix_device_events_node", "node_id", "id"),
+        # How many nodes show one sign: asked at every critical event.
+        Index(
+            "ix_device_events_critical",
+            "kind",
+            "code",
+            "received_at",
+            postgresql_where=text("severity = 'critical'"),
+        ),
+    )
+
+
+class DrainHoldRow(Base):
+    """One sign whose drains are held back. At most one of a sign waits for a decision."""
+
+    __tablename__ = "drain_holds"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    code: Mapped[str]
+    state: Mapped[str] = mapped_column(server_default=text("'held'"))
+    reason: Mapped[str]
+    nodes_showing: Mapped[int]
+    nodes_serving: Mapped[int]
+    began_at: Mapped[datetime]
+    last_sign_at: Mapped[datetime]
+    decided_at: Mapped[datetime | None]
+    decided_by: Mapped[str | None]
+    decided_reason: Mapped[str | None]
+
+    __table_args__ = (
+        CheckConstraint("state IN ('held', 'confirmed', 'dismissed', 'lapsed')", name="state_known"),
+        CheckConstraint("(state = 'held') = (decided_at IS NULL)", name="decided_has_an_instant"),
+        Index("uq_drain_holds_held", "kind", "code", unique=True, postgresql_where=text("state = 'held'")),
+        Index("ix_drain_holds_sign", "kind", "code", "id"),
+    )
+
+
+class DrainHoldNodeRow(Base):
+    """One event that would have drained its node."""
+
+    __tablename__ = "drain_hold_nodes"
+    event_id: Mapped[str] = mapped_column(
+        ForeignKey("device_events.id", ondelete="RESTRICT"), primary_key=True
+    )
+    hold_id: Mapped[str] = mapped_column(ForeignKey("drain_holds.id", ondelete="RESTRICT"))
+    node_id: Mapped[str] = mapped_column(ForeignKey("nodes.id", ondelete="RESTRICT"))
+    device_uuid: Mapped[str | None]
+    sentence: Mapped[str]
+    held_at: Mapped[datetime]
+    settled_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        Index("ix_drain_hold_nodes_hold", "hold_id", "event_id"),
+        Index("ix_drain_hold_nodes_open", "node_id", postgresql_where=text("settled_at IS NULL")),
     )

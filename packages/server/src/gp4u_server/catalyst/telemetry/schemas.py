@@ -1,13 +1,13 @@
 """Answer models of telemetry."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from gp4u_protocol.job_spec import Strict
 from pydantic import Field
 
 from gp4u_server.catalyst.telemetry.summing import Resolution
-from gp4u_server.catalyst.telemetry.types import Severity
+from gp4u_server.catalyst.telemetry.types import HoldState, Severity
 
 
 class ReadingOut(Strict):
@@ -46,3 +46,37 @@ class DeviceEventOut(Strict):
     occurred_at: datetime
     received_at: datetime
     detail: dict[str, Any]
+
+
+class HeldNodeOut(Strict):
+    node_id: str
+    node_name: str
+    device_uuid: str | None
+    held_at: datetime
+    settled_at: datetime | None = Field(description="what was decided has been done with it")
+
+
+class DrainHoldOut(Strict):
+    """A critical sign that too many nodes showed at once."""
+
+    id: str
+    kind: str
+    code: str
+    state: HoldState = Field(
+        description="held: waits for an admin; confirmed: the nodes are drained; dismissed: they stay; "
+        "lapsed: nobody decided and the sign was not seen for a day"
+    )
+    reason: str
+    nodes_showing: int = Field(description="within the window, when it began")
+    nodes_serving: int = Field(description="verified and connected, when it began")
+    nodes_held: int
+    began_at: datetime
+    last_sign_at: datetime
+    decided_at: datetime | None
+    decided_reason: str | None
+    nodes: list[HeldNodeOut] = Field(description="the newest 50")
+
+
+class HoldDecisionIn(Strict):
+    decision: Literal["confirmed", "dismissed"]
+    reason: str = Field(min_length=1, max_length=500)

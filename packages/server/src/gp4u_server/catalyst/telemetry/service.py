@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gp4u_server.catalyst.telemetry import reading, repository
+from gp4u_server.catalyst.telemetry.drain_guard import GuardTerms
 from gp4u_server.catalyst.telemetry.events import DeviceFaulted
+from gp4u_server.catalyst.telemetry.holds import DrainHolds
 from gp4u_server.catalyst.telemetry.planning import Plan, plan
 from gp4u_server.catalyst.telemetry.repository import SampleRow
 from gp4u_server.catalyst.telemetry.retention import Retention
@@ -16,17 +17,12 @@ from gp4u_server.catalyst.telemetry.summing import Resolution
 from gp4u_server.catalyst.telemetry.types import DeviceEvent, NodeSnapshot, Series, Severity
 from gp4u_server.foundation.events import EventBus
 from gp4u_server.kit.clock import Clock
-from gp4u_server.nodes.errors import NodeNotFound
 from gp4u_server.nodes.service import NodeService
-from gp4u_server.nodes.types import Duty
-
-log = structlog.get_logger(__name__)
 
 LATE_AFTER = timedelta(seconds=15)
 """With `STORE_S_MAX` less than the 30 s that summing up stays behind: see `repository.push_back`."""
 STORE_S_MAX = 10.0
 """A transaction that stores samples must end within this time; its caller sees to it."""
-ALREADY_OUT = (Duty.DRAINING, Duty.MAINTENANCE)
 
 
 @dataclass(frozen=True)
@@ -37,6 +33,12 @@ class TelemetryService:
     clock: Clock
     nodes: NodeService
     retention: Retention = field(default_factory=Retention)
+    guard: GuardTerms = field(default_factory=GuardTerms)
+
+    @property
+    def holds(self) -> DrainHolds:
+        """What follows from critical events."""
+        return DrainHolds(self.bus, self.clock, self.nodes, self.guard)
 
     async def store(self, session: AsyncSession, rows: Sequence[SampleRow]) -> int:
         """Bring samples in, all by one COPY. Written twice they are stored once. Answers how many were new. The
@@ -50,8 +52,9 @@ class TelemetryService:
 
     async def record(self, session: AsyncSession, events: Sequence[DeviceEvent]) -> list[DeviceEvent]:
         """Store events, announce each as `DeviceFaulted`, and take the device of a critical one out of the offer,
-        or its node out of service when it has no other. Those that are stored already are left out; answers the new ones.
-        Locks nodes, in the order of their ids, and nothing else."""
+        or its node out of service when it has no other, unless too many nodes show it at once (`drain_guard`). Those that are
+        stored already are left out; answers the new ones. Locks signs, holds and nodes (in the order of their ids)."""
+        await self.holds.lock_signs(session, events)
         recorded = []
         for event in sorted(events, key=lambda each: (each.node_id, each.id)):
             new = await repository.insert_event(
@@ -70,7 +73,7 @@ class TelemetryService:
                 continue
             recorded.append(event)
             if event.severity is Severity.CRITICAL:
-                await self._drain(session, event)
+                await self.holds.follow(session, event)
             await self.bus.publish(
                 session,
                 DeviceFaulted(
@@ -83,27 +86,6 @@ class TelemetryService:
                 ),
             )
         return recorded
-
-    async def _drain(self, session: AsyncSession, event: DeviceEvent) -> None:
-        """Jobs that depend on the device get notice and move. A node that is on its way out already keeps the reason and
-        deadline it has."""
-        try:
-            node = await self.nodes.view(session, event.node_id, lock=True)
-        except NodeNotFound:
-            return  # removed meanwhile
-        mine = any(device.uuid == event.device_uuid for device in node.devices)
-        others = [device for device in node.devices if device.uuid != event.device_uuid and not device.fault]
-        if event.device_uuid is not None and mine and others:
-            # The jobs that hold this device leave; those on the node's other ones run on.
-            await self.nodes.record_device_fault(
-                session, event.node_id, event.device_uuid, event.sentence, self.clock.now()
-            )
-            log.warning("device_out_for_fault", node_id=event.node_id, kind=event.kind, code=event.code)
-            return
-        if node.duty in ALREADY_OUT:
-            return
-        await self.nodes.drain(session, event.node_id, owner_id=None, reason=event.sentence)
-        log.warning("node_drained_for_fault", node_id=event.node_id, kind=event.kind, code=event.code)
 
     async def events_of(
         self, session: AsyncSession, node_id: str, since: datetime, until: datetime

@@ -25,6 +25,46 @@ class EventKind(StrEnum):
     PCIE = "pcie"
 
 
+class HoldState(StrEnum):
+    """What became of drains that were held because too many nodes showed one sign at once."""
+
+    HELD = "held"  # waits for an admin
+    CONFIRMED = "confirmed"  # they fail: the nodes are drained
+    DISMISSED = "dismissed"  # no failure: the nodes stay
+    LAPSED = "lapsed"  # nobody decided, and the sign was not seen for a day
+
+
+@dataclass(frozen=True)
+class HeldNode:
+    """A node that would have been drained. `settled_at`: what was decided has been done with it."""
+
+    node_id: str
+    node_name: str
+    device_uuid: str | None
+    held_at: datetime
+    settled_at: datetime | None
+
+
+@dataclass(frozen=True)
+class DrainHold:
+    """One sign whose drains are held. `nodes_showing` of `nodes_serving` when it began; `nodes`: the newest ones held."""
+
+    id: str
+    kind: str
+    code: str
+    state: HoldState
+    reason: str
+    nodes_showing: int
+    nodes_serving: int
+    nodes_held: int
+    began_at: datetime
+    last_sign_at: datetime
+    decided_at: datetime | None
+    decided_by: str | None
+    decided_reason: str | None
+    nodes: tuple[HeldNode, ...]
+
+
 @dataclass(frozen=True)
 class DeviceEvent:
     """Something that happened to a device. `code` is the XID's number, or a word.

@@ -54,6 +54,9 @@ XIDS: dict[int, Xid] = {
     140: Xid("a memory error that was not recovered", _FAILING),
 }
 
+GONE = frozenset({"79"})
+"""The driver cannot reach the GPU at all: no job on it can go on."""
+
 UNKNOWN = Xid("an error of the driver that we have no entry for", _LOOK)
 """A number that we do not know drains nothing: better a look too many than a healthy node too few."""
 
