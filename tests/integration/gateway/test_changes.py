@@ -89,7 +89,7 @@ async def test_h2_a_node_that_the_database_calls_ours_and_nobody_knows_is_lost(s
     await until("lost", lambda: _is_written(stage, agent, "lost"))
     assert gateway.hub.clock.monotonic_s() - forgotten_at >= replace_after_s(TTL_S)
     # A handshake of that session that only now comes to its end is not served.
-    assert not gateway.hub.may_open(agent.node_id, number)
+    assert not gateway.hub.poll.may_open(agent.node_id, number)
     await agent.connect(gateway)
     await until("back", lambda: _is_written(stage, agent, "online"))
 

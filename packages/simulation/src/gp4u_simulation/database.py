@@ -39,6 +39,9 @@ class Connected(NamedTuple):
     ttl_s: float
 
 
+Seen = tuple[int, int] | None
+
+
 class Database:
     """Rows, use cases, and the way to them."""
 
@@ -56,6 +59,8 @@ class Database:
         self.wall_offset_s = 0.0
         self.node_listeners: list[Callable[[str], None]] = []
         self.work_listeners: list[Callable[[], None]] = []
+        self._began = 0  # transactions, numbered in the order of their beginning; they end in any order
+        self._in_progress: set[int] = set()
 
     # --- transactions ------------------------------------------------------------------------------------
 
@@ -76,10 +81,15 @@ class Database:
         world = self.world
         until = world.now + (CONNECT_S_MAX if work == self.connect else TRANSACTION_S_MAX)
         delay = 0.001 + 0.01 * world.chance()
-        world.after(delay, self._execute, until, process, process.life, work, then, failed, arguments)
+        self._began += 1
+        self._in_progress.add(self._began)
+        world.after(
+            delay, self._execute, self._began, until, process, process.life, work, then, failed, arguments
+        )
 
     def _execute(
         self,
+        number: int,
         until: float,
         process: Process,
         life: int,
@@ -92,11 +102,15 @@ class Database:
         away_until = max(self.stalled_until, process.database_cut_until)
         if world.now < away_until:
             if away_until < until:
-                world.at(away_until, self._execute, until, process, life, work, then, failed, arguments)
+                world.at(
+                    away_until, self._execute, number, until, process, life, work, then, failed, arguments
+                )
             else:
+                self._in_progress.discard(number)
                 world.counts["transactions_timed_out"] += 1
                 world.at(until, self._give_up, process, life, failed)
             return
+        self._in_progress.discard(number)
         if work == self.record_change and world.now < self.rows_held_until.get(arguments[0].node_id, 0.0):
             self._give_up(process, life, failed)  # lock_timeout
             return
@@ -104,7 +118,11 @@ class Database:
         if broken and world.chance() < 0.5:
             world.counts["transactions_aborted"] += 1
         else:
+            before = [node.watched for node in self.nodes.values()]
             result = work(*arguments)
+            for node, was in zip(self.nodes.values(), before, strict=True):
+                if node.watched != was:
+                    node.changed_in = number
             self._notify()
             if not broken:
                 if then is not None and life == process.life:
@@ -221,9 +239,19 @@ class Database:
             self.jobs.work_changed = True
         return True
 
-    def held_by(self, gateway_id: str) -> dict[str, tuple[int, int]]:
-        """Node → (session number, desired version) of the nodes whose newest session is this gateway's."""
-        return {n.id: (n.session_no, n.version) for n in self.nodes.values() if n.gateway_id == gateway_id}
+    @property
+    def horizon(self) -> int:
+        """Every transaction with a smaller number has ended."""
+        return min(self._in_progress, default=self._began + 1)
+
+    def look(self, gateway_id: str, since: int, asked: list[str]) -> tuple[int, dict[str, Seen]]:
+        """What changed since an earlier horizon, the nodes `asked` for, and the next horizon. Of a node: (session number,
+        desired version), None where its newest session is another gateway's."""
+        return self.horizon, {
+            node.id: (node.session_no, node.version) if node.gateway_id == gateway_id else None
+            for node in self.nodes.values()
+            if node.changed_in >= since or node.id in asked
+        }
 
     def wanted(self, node_id: str) -> tuple[int, list[PlacementRow]]:
         """The body of `Desired`."""

@@ -10,8 +10,9 @@ from gp4u_server.catalyst.health.lease_table import Change, LeaseTable, NodeStat
 from gp4u_server.catalyst.health.link_quality import Ttl
 from gp4u_server.gateway import decisions
 from gp4u_server.gateway.decisions import PollVerdict
+from gp4u_server.gateway.poll_cursor import PollCursor
 
-from gp4u_simulation.database import Connected, Database
+from gp4u_simulation.database import Connected, Database, Seen
 from gp4u_simulation.jobs import Report
 from gp4u_simulation.rows import PlacementRow
 from gp4u_simulation.world import Clock, Process, World
@@ -61,6 +62,7 @@ class Gateway(Process):
         self.gateway_id = ""
         self.over_since: dict[tuple[str, LeaseId], float] = {}
         self.losses = decisions.UnwrittenLosses()
+        self.cursor = PollCursor()
         self._writing: dict[str, deque[tuple[Change, float]]] = {}
         self._authority()
         self._tick()
@@ -100,6 +102,8 @@ class Gateway(Process):
             if not answered[0]:
                 answered[0] = True
                 self.gateway_id = fresh
+                self.cursor = PollCursor()
+                self.cursor.begin(horizon)
                 self._holds(began)
 
         def renewed(ok: bool) -> None:
@@ -123,6 +127,7 @@ class Gateway(Process):
             return
         self._lives += 1
         fresh = f"{self.name}.{self._lives}"
+        horizon = self.database.horizon
         self.database.transact(self, self.database.begin_authority, begun, again, fresh)
 
     def _holds(self, began: float) -> None:
@@ -217,24 +222,35 @@ class Gateway(Process):
     def _poll(self) -> None:
         self.soon(POLL_S, self._poll)
         asked = {node_id: self.table.session_no(node_id) for node_id in self.table.nodes}
-        if not asked or not self.gateway_id:
+        mine, cursor = self.gateway_id, self.cursor
+        if not mine:
             return
 
-        def answered(held: dict[str, tuple[int, int]]) -> None:
-            for node_id, number in asked.items():
-                session = self.sessions.get(node_id)
+        def answered(found: tuple[int, dict[str, Seen]]) -> None:
+            if mine != self.gateway_id:
+                return
+            horizon, seen = found
+            cursor.changes_read(horizon)
+            for node_id, row in seen.items():
+                number, session = asked.get(node_id), self.sessions.get(node_id)
                 verdict = decisions.judge_poll(
                     number,
                     self.table.session_no(node_id),
-                    held.get(node_id),
+                    row,
                     session.version if session is not None else None,
                 )
+                if verdict is PollVerdict.NOTHING and number == self.table.session_no(node_id):
+                    cursor.settled(node_id)
+                    continue
+                cursor.look_again(node_id)
                 if verdict is PollVerdict.SUPERSEDED and number is not None:
                     self._superseded(node_id, number)
                 elif verdict is PollVerdict.REFRESH:
                     self._refresh(node_id)
 
-        self.database.transact(self, self.database.held_by, answered, None, self.gateway_id)
+        # Without the round over all nodes: what changed and what is unsettled must do.
+        by_id = cursor.by_id(list, 0)
+        self.database.transact(self, self.database.look, answered, None, mine, cursor.since or 0, by_id)
 
     def _refresh(self, node_id: str) -> None:
         session = self.sessions.get(node_id)
@@ -288,6 +304,7 @@ class Gateway(Process):
                 resumed=node.had_session,
             )
             self.sessions[node.node_id] = session
+            self.cursor.look_again(node.node_id)
             self.world.counts["sessions"] += 1
             session.desired_sent_at = self.clock.read()
             specs = [placement.spec() for placement in result.live]

@@ -69,6 +69,12 @@ class NodeRow:
     state: NodeState | None = None
     version: int = 0
     lease_ttl_s: float = LEASE_TTL_S
+    changed_in: int = 0
+
+    @property
+    def watched(self) -> tuple[object, ...]:
+        """What production's trigger looks at."""
+        return self.gateway_id, self.session_no, self.version, self.state
 
 
 @dataclass

@@ -71,42 +71,44 @@ def _stop_without_hub(loops: asyncio.Task[None]) -> None:
 
 async def _serve_agent(hub: Hub, websocket: WebSocket) -> None:
     await websocket.accept()
-    try:
-        async with asyncio.timeout(HANDSHAKE_S_MAX):
-            proven = await shake_hands(websocket, hub)
-    except Refusal as refusal:
-        hub.metrics.refused.labels(code=refusal.message.code).inc()
-        log.info("agent_refused", code=refusal.message.code, detail=refusal.message.detail)
-        await _reject(websocket, refusal)
-        return
-    except TimeoutError:
-        await _close(websocket, 1008, "the handshake took too long")
-        return
-    except WebSocketDisconnect:
-        return
-    except Exception:
-        log.exception("handshake_failed")
-        await _reject(
-            websocket, Refusal("unavailable", "The gateway cannot serve you now; try again.", retry=True)
-        )
-        return
-    await _serve_session(hub, websocket, proven)
+    with contextlib.ExitStack() as until_attached:
+        try:
+            async with asyncio.timeout(HANDSHAKE_S_MAX):
+                proven = await shake_hands(websocket, hub, until_attached)
+        except Refusal as refusal:
+            hub.metrics.refused.labels(code=refusal.message.code).inc()
+            log.info("agent_refused", code=refusal.message.code, detail=refusal.message.detail)
+            await _reject(websocket, refusal)
+            return
+        except TimeoutError:
+            await _close(websocket, 1008, "the handshake took too long")
+            return
+        except WebSocketDisconnect:
+            return
+        except Exception:
+            log.exception("handshake_failed")
+            await _reject(
+                websocket,
+                Refusal("unavailable", "The gateway cannot serve you now; try again.", retry=True),
+            )
+            return
+        try:
+            connection = _attached(hub, websocket, proven)
+        except Refusal as refusal:
+            await _reject(websocket, refusal)
+            return
+    await _serve_session(hub, connection)
 
 
-async def _serve_session(hub: Hub, websocket: WebSocket, proven: Proven) -> None:
+def _attached(hub: Hub, websocket: WebSocket, proven: Proven) -> Connection:
+    """The session that was just written, in the hands of this gateway. Raises Refusal."""
     node_id, number = proven.node_id, proven.connected.session_no
     held = hub.table.session_no(node_id)
     if held is not None and held > number:
         # Two handshakes of one agent may overtake each other, and the newer one may have been given up: it dials again.
-        await _reject(
-            websocket, Refusal("superseded", "A newer connection of this node is served.", retry=True)
-        )
-        return
-    if not hub.may_open(node_id, number):
-        await _reject(
-            websocket, Refusal("unavailable", "The handshake took too long; try again.", retry=True)
-        )
-        return
+        raise Refusal("superseded", "A newer connection of this node is served.", retry=True)
+    if not hub.poll.may_open(node_id, number):
+        raise Refusal("unavailable", "The handshake took too long; try again.", retry=True)
     connection = Connection(hub, websocket, proven, new_id("ses"))
     connection.ttl_s = hub.table.opened(
         node_id,
@@ -118,8 +120,11 @@ async def _serve_session(hub: Hub, websocket: WebSocket, proven: Proven) -> None
         resumed=proven.resumed,
     )
     hub.attach(connection)
-    # Between reading the placements and this line a change may have been announced; look again.
-    connection.wants_refresh()
+    return connection
+
+
+async def _serve_session(hub: Hub, connection: Connection) -> None:
+    node_id, number, websocket = connection.node_id, connection.session_no, connection.websocket
     log.info("node_connected", node_id=node_id, session_no=number)
     polite = False
     try:

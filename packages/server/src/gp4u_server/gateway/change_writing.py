@@ -48,6 +48,8 @@ class ChangeWriter:
         self._losses = losses
         self.written: set[str] = set()
         """Nodes of which something was written since the reader of this set emptied it."""
+        self.unsettled: Callable[[str], None] = lambda node_id: None
+        """Hears of nodes of which something will not be written: their row says what is not true."""
         self._waiting: dict[str, _Waiting] = {}
         self._ready: asyncio.Queue[str] = asyncio.Queue()  # a node is in it once at most
 
@@ -61,6 +63,7 @@ class ChangeWriter:
             self._ready.put_nowait(change.node_id)
         if len(waiting.changes) >= WAITING_OF_ONE_NODE_MAX:
             self._metrics.dropped.labels(kind="change").inc()
+            self.unsettled(change.node_id)
             return
         waiting.changes.append((change, now))
 
@@ -107,6 +110,7 @@ class ChangeWriter:
         if pause_s is None:
             # All that waits of this node goes: what comes after a change that is missing would not make sense.
             del self._waiting[node_id]
+            self.unsettled(node_id)
             self._metrics.given_up.inc()
             log.error(
                 "change_given_up", node_id=node_id, state=state, attempts=waiting.attempts, error=repr(error)

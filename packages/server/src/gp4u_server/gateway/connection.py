@@ -113,7 +113,8 @@ class Connection:
             self._work.put_nowait(_Refresh())
             self._refresh_waits = True
         except asyncio.QueueFull:
-            self.hub.metrics.dropped.labels(kind="refresh").inc()  # the poll asks again
+            self.hub.metrics.dropped.labels(kind="refresh").inc()
+            self.hub.poll.look_again(self.node_id)
 
     def close(self, code: int, reason: str) -> None:
         """End the connection soon."""
@@ -322,6 +323,7 @@ class Connection:
                 await asyncio.shield(self._at_work)
             except Exception as error:
                 # Not acknowledged, so the agent sends it again; a refresh is asked for again by the poll.
+                self.hub.poll.look_again(self.node_id)
                 self.hub.metrics.write_failures.inc()
                 log.warning(
                     "agent_message_failed", node_id=self.node_id, kind=type(work).__name__, error=repr(error)

@@ -79,8 +79,11 @@ class AbsentNodes:
     ttl_s: float
     _since: dict[str, tuple[int, float]] = field(default_factory=dict)
 
-    def observe(self, rows: Mapping[str, HeldRow], known: Set[str], now: float) -> list[Change]:
-        """`rows` as just read, `known`: the nodes held now. Returns the losses to write.
+    def observe(
+        self, rows: Mapping[str, HeldRow], known: Set[str], now: float, read: Set[str] | None = None
+    ) -> list[Change]:
+        """`rows` as just read, `known`: the nodes held now, `read`: the nodes that were asked for (None: all); those that are
+        not among `rows` are not ours any more. What was not asked for waits on. Returns the losses to write.
 
         The caller must refuse these sessions from then on, should their handshake still end.
         """
@@ -88,7 +91,10 @@ class AbsentNodes:
         absent = {
             node_id: row for node_id, row in rows.items() if row.liveness in alive and node_id not in known
         }
-        self._since = {
+        waiting = (
+            {} if read is None else {key: since for key, since in self._since.items() if key not in read}
+        )
+        self._since = waiting | {
             node_id: (
                 self._since[node_id]
                 if node_id in self._since and self._since[node_id][0] == row.session_no
@@ -97,12 +103,16 @@ class AbsentNodes:
             for node_id, row in absent.items()
         }
         return [
-            Change(
-                node_id, number, NodeState.LOST, now - since, NodeState(absent[node_id].liveness), ours=True
-            )
-            for node_id, (number, since) in self._since.items()
-            if now - since >= replace_after_s(max(self.ttl_s, absent[node_id].ttl_s))
+            Change(node_id, number, NodeState.LOST, now - since, NodeState(row.liveness), ours=True)
+            for node_id, row in absent.items()
+            for number, since in (self._since[node_id],)
+            if now - since >= replace_after_s(max(self.ttl_s, row.ttl_s))
         ]
+
+    @property
+    def watched(self) -> Iterable[str]:
+        """The nodes that it waits for."""
+        return self._since.keys()
 
 
 ATTEMPTS_MAX = 8

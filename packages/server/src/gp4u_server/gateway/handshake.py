@@ -3,6 +3,7 @@
 import base64
 import binascii
 import secrets
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import structlog
@@ -61,8 +62,11 @@ async def next_message(websocket: WebSocket) -> AgentMessage:
         raise Refusal("malformed_message", f"{first['msg']} at {first['loc']}", retry=True) from error
 
 
-async def shake_hands(websocket: WebSocket, hub: Hub) -> Proven:
-    """Prove the peer and open its session in the database. Raises Refusal."""
+async def shake_hands(websocket: WebSocket, hub: Hub, until_attached: ExitStack) -> Proven:
+    """Prove the peer and open its session in the database. Raises Refusal.
+
+    `until_attached`: to be closed when somebody holds the session: what is wanted of the node may change until then.
+    """
     hello = await next_message(websocket)
     if not isinstance(hello, Hello):
         raise Refusal("unexpected_message", "The first message must be hello.", retry=True)
@@ -93,6 +97,7 @@ async def shake_hands(websocket: WebSocket, hub: Hub) -> Proven:
     if not hub.ready:
         raise Refusal("not_ready", "The gateway is starting or cut off; try again.", retry=True)
     gateway_id = hub.gateway_id
+    until_attached.enter_context(hub.shaking_hands(hello.node_id))
     held = hub.table.session_no(hello.node_id) is not None
     silent_s = hub.table.silent_s(hello.node_id, hub.clock.monotonic_s()) if held else None
     try:

@@ -2,14 +2,14 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Protocol
 
 import structlog
 from gp4u_protocol.messages import Progress
 
 from gp4u_server.catalyst.health.authority import AUTHORITY_RENEW_S, authority_until
-from gp4u_server.catalyst.health.decisions import HeldRow
 from gp4u_server.catalyst.health.lease_table import Change, LeaseTable, NodeState
 from gp4u_server.catalyst.health.service import HealthService
 from gp4u_server.catalyst.jobs.service import JobService
@@ -19,14 +19,9 @@ from gp4u_server.catalyst.telemetry.service import TelemetryService
 from gp4u_server.foundation.listening import notifications
 from gp4u_server.foundation.streams import Streams
 from gp4u_server.gateway.change_writing import ChangeWriter
-from gp4u_server.gateway.decisions import (
-    AbsentNodes,
-    PollVerdict,
-    UnwrittenLosses,
-    judge_poll,
-    rebuilt,
-)
+from gp4u_server.gateway.decisions import UnwrittenLosses
 from gp4u_server.gateway.metrics import GatewayMetrics
+from gp4u_server.gateway.polling import Poll
 from gp4u_server.gateway.telemetry_buffer import TelemetryBuffer
 from gp4u_server.kit.clock import Clock
 from gp4u_server.kit.db import Database
@@ -38,7 +33,6 @@ from gp4u_server.nodes.tokens import AgentTokens
 log = structlog.get_logger(__name__)
 
 TICK_S = 0.1
-POLL_S = 2.0
 NOTE_S = 0.5
 NOTES_MAX = 100
 """TTLs written in one transaction: it holds the rows of as many nodes."""
@@ -125,13 +119,28 @@ class Hub:
         self._writer = ChangeWriter(
             self._write, self.table.session_no, clock, self.metrics, self._losses_unwritten
         )
-        self._absent = AbsentNodes(lease_ttl_s)
-        # Node → the newest of its sessions that must not be opened any more: its loss was declared without us holding it.
-        self._barred: dict[str, int] = {}
         self._cut_off_until = float("-inf")
         # Node → its session that said goodbye, until that is written.
         self._goodbyes: dict[str, int] = {}
+        self.poll = Poll(
+            database=database,
+            health=health,
+            clock=clock,
+            metrics=self.metrics,
+            table=self.table,
+            connections=self.connections,
+            goodbyes=self._goodbyes,
+            writer=self._writer,
+            losses=self._losses_unwritten,
+            superseded=self._superseded,
+            write_change=self.write_change,
+            say_goodbye=self.say_goodbye,
+        )
+        self._writer.unsettled = self.poll.look_again
         self._publishes: asyncio.Queue[Callable[[], Awaitable[object]]] = asyncio.Queue(PUBLISH_QUEUED_MAX)
+        # Handshakes under way, and those of them during which something new was wanted of the node.
+        self._shaking: Counter[str] = Counter()
+        self._announced: set[str] = set()
         # Of nodes whose socket is gone already, until their loss is written.
         self._last_progress: dict[str, dict[str, Progress]] = {}
 
@@ -161,6 +170,9 @@ class Hub:
         """A connection is welcomed; an older one of the same node goes."""
         before = self.connections.get(connection.node_id)
         self.connections[connection.node_id] = connection
+        self.poll.opened(connection.node_id)
+        if self.was_announced(connection.node_id):
+            connection.wants_refresh()
         if before is not None and before is not connection:
             before.close(4001, "superseded by a newer connection")
 
@@ -171,13 +183,25 @@ class Hub:
             if self.table.state(connection.node_id) is not None:
                 self._last_progress[connection.node_id] = connection.progress()
 
+    @contextlib.contextmanager
+    def shaking_hands(self, node_id: str) -> Iterator[None]:
+        """While the block runs, the node's wanted state may be read and not yet be anybody's to send."""
+        self._shaking[node_id] += 1
+        try:
+            yield
+        finally:
+            self._shaking[node_id] -= 1
+            if not self._shaking[node_id]:
+                del self._shaking[node_id]
+                self._announced.discard(node_id)
+
+    def was_announced(self, node_id: str) -> bool:
+        """Whether the node's wanted state changed during its handshake."""
+        return node_id in self._announced
+
     def write_change(self, change: Change) -> None:
         """Write a change soon; changes of one node are written in order."""
         self._writer.add(change)
-
-    def may_open(self, node_id: str, session_no: int) -> bool:
-        """Whether a session that was just written may be served: not when it was declared lost in the meantime."""
-        return session_no > self._barred.get(node_id, -1)
 
     def was_cut_off(self, silent_s: float | None) -> bool:
         """Whether we had no authority at some time during the last `silent_s`."""
@@ -233,7 +257,9 @@ class Hub:
         if not self.gateway_id:
             fresh = new_id("gw")
             async with self._authority_database.transaction() as session:
+                horizon = await self.health.horizon(session)
                 await self.health.begin_authority(session, fresh, self.address)
+            self.poll.begin(horizon)
             self.gateway_id = fresh
             log.info("authority_begun", gateway_id=fresh)
         now = self.clock.monotonic_s()
@@ -277,9 +303,13 @@ class Hub:
 
     async def _listen_loop(self) -> None:
         async for _, node_id in notifications(self.database, [NODE_DESIRED_CHANNEL]):
-            for connection in [self.connections.get(node_id)] if node_id else list(self.connections.values()):
-                if connection is not None:
-                    connection.wants_refresh()
+            if not node_id:
+                self.poll.soon()  # something may have been missed
+                continue
+            if node_id in self._shaking:
+                self._announced.add(node_id)
+            if (connection := self.connections.get(node_id)) is not None:
+                connection.wants_refresh()
 
     async def _ttl_loop(self) -> None:
         """Longer leases are noted before they are granted, shorter ones when the longer are over. One round after the other:
@@ -302,60 +332,22 @@ class Hub:
     async def _poll_loop(self) -> None:
         """What a lost notification would have said, and which nodes have moved to another gateway."""
         while True:
-            await asyncio.sleep(POLL_S)
-            states = [self.table.state(node_id) for node_id in self.table.nodes]
-            for state in NodeState:
-                self.metrics.nodes.labels(state=state).set(states.count(state))
-            self.metrics.held_back.set(self.table.holds_back)
-            longer = self.table.longer_ttls
-            self.metrics.longer_leases.set(len(longer))
-            self.metrics.lease_ttl_max.set(max(longer, default=self.lease_ttl_s))
+            await self.poll.pause()
+            self._measure()
             if not self.gateway_id:
                 continue
-            asked = {node_id: self.table.session_no(node_id) for node_id in self.table.nodes}
-            self._writer.written.clear()
             try:
-                async with self.database.transaction() as session:
-                    held = await self.health.held_by(session, self.gateway_id)
-                self._compare(asked, held)
-                for node_id, session_no in list(self._goodbyes.items()):
-                    await self.say_goodbye(node_id, session_no)
+                await self.poll.look(self.gateway_id)
             except Exception as error:
                 log.warning("poll_failed", error=repr(error))
 
-    def _compare(self, asked: dict[str, int | None], held: dict[str, HeldRow]) -> None:
-        """The database's word on our nodes against ours. Lost messages, lost writes and lost nodes come out here."""
-        now = self.clock.monotonic_s()
-        for node_id, session_no in asked.items():
-            connection, row = self.connections.get(node_id), held.get(node_id)
-            version = connection.version if connection else None
-            pair = (row.session_no, row.desired_version) if row else None
-            verdict = judge_poll(session_no, self.table.session_no(node_id), pair, version)
-            if verdict is PollVerdict.SUPERSEDED and session_no is not None:
-                self._superseded(node_id, session_no)
-                continue
-            if verdict is PollVerdict.REFRESH and connection is not None:
-                connection.wants_refresh()
-            state = self.table.state(node_id)
-            if (
-                row is None
-                or state is None
-                or self.table.session_no(node_id) != row.session_no
-                or self._writer.has_work(node_id)
-                or node_id in self._writer.written  # after we read its row, perhaps
-            ):
-                continue
-            owed = self._losses_unwritten.owed(node_id, row.session_no, now)
-            for change in rebuilt(owed, node_id, state, self.table.silent_s(node_id, now), row):
-                self.metrics.rebuilt.inc()
-                log.warning("change_rebuilt", node_id=node_id, state=change.state, was=row.liveness)
-                self.write_change(change)
-        known = {*self.table.nodes, *self._goodbyes}
-        for change in self._absent.observe(held, known, now):
-            self._barred[change.node_id] = max(change.session_no, self._barred.get(change.node_id, -1))
-            if not self._writer.has_work(change.node_id):
-                log.warning("absent_node_lost", node_id=change.node_id, session_no=change.session_no)
-                self.write_change(change)
+    def _measure(self) -> None:
+        for state, count in self.table.counted().items():
+            self.metrics.nodes.labels(state=state).set(count)
+        self.metrics.held_back.set(self.table.holds_back)
+        longer = self.table.longer_ttls
+        self.metrics.longer_leases.set(len(longer))
+        self.metrics.lease_ttl_max.set(max(longer, default=self.lease_ttl_s))
 
     async def _write(self, change: Change) -> None:
         connection = self.connections.get(change.node_id)

@@ -41,6 +41,12 @@ class GatewayMetrics:
             "Liveness changes that the database lacked and that were written again",
             registry=self.registry,
         )
+        self.rows_polled = Counter(
+            "gp4u_gateway_rows_polled",
+            "Rows of nodes read by the poll: because they changed, or in the round over all",
+            ["why"],
+            registry=self.registry,
+        )
         self.cut_off = Counter(
             "gp4u_gateway_cut_off",
             "Times that the agents were sent away because the database was out of reach",

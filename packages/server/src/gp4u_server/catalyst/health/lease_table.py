@@ -230,6 +230,13 @@ class LeaseTable:
         """All nodes held here."""
         return list(self._nodes)
 
+    def counted(self) -> dict[NodeState, int]:
+        """How many nodes are in each state."""
+        counts = dict.fromkeys(NodeState, 0)
+        for node in self._nodes.values():
+            counts[node.state] += 1
+        return counts
+
     # --- leases ------------------------------------------------------------------------------------------
 
     def claim_received(self, node_id: str, session_id: str, now: float) -> bool:

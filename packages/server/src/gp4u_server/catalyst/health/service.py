@@ -10,10 +10,12 @@ from gp4u_protocol.messages import AgentLife, NodeFacts, Progress
 from sqlalchemy import func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from gp4u_server.catalyst.health import repository
 from gp4u_server.catalyst.health.authority import AUTHORITY_WINDOW_S
-from gp4u_server.catalyst.health.decisions import HeldRow, Write, writes_of, writes_of_connecting
+from gp4u_server.catalyst.health.decisions import Write, writes_of, writes_of_connecting
 from gp4u_server.catalyst.health.lease_table import Change, NodeState, TtlNote
 from gp4u_server.catalyst.health.models import GatewayAuthority
+from gp4u_server.catalyst.health.repository import Changes, NodeSight
 from gp4u_server.catalyst.jobs.service import JobService, LeasedPlacement
 from gp4u_server.nodes.service import NodeService
 from gp4u_server.nodes.types import Liveness
@@ -159,16 +161,25 @@ class HealthService:
             session, node_id, session_no=session_no, at=await _db_now(session)
         )
 
-    async def held_by(self, session: AsyncSession, gateway_id: str) -> dict[str, HeldRow]:
-        """Every node whose newest session is this gateway's."""
-        statement = text(
-            "SELECT id, session_no, desired_version, liveness, lease_ttl_ms FROM nodes"
-            " WHERE gateway_id = :gateway AND status <> 'removed'"
-        ).bindparams(gateway=gateway_id)
-        return {
-            row.id: HeldRow(row.session_no, row.desired_version, row.liveness, row.lease_ttl_ms / 1000)
-            for row in await session.execute(statement)
-        }
+    # --- what a gateway looks at -----------------------------------------------------------------------------
+
+    async def horizon(self, session: AsyncSession) -> int:
+        """Every transaction with a smaller number has ended, and what it wrote is seen from here on."""
+        return await repository.horizon(session)
+
+    async def changed_since(self, session: AsyncSession, horizon: int) -> Changes:
+        """The nodes that were changed by transactions that had not ended at an earlier `horizon`."""
+        return await repository.changed_since(session, horizon)
+
+    async def rows_of(self, session: AsyncSession, node_ids: Sequence[str]) -> dict[str, NodeSight]:
+        """These nodes as they stand; unknown ones are left out."""
+        return await repository.rows_of(session, node_ids)
+
+    async def alive_after(
+        self, session: AsyncSession, gateway_id: str, after: str, limit: int
+    ) -> dict[str, NodeSight]:
+        """Nodes called alive in this gateway's hands, in the order of their ids, from the one behind `after` on."""
+        return await repository.alive_after(session, gateway_id, after, limit)
 
     # --- gateways ----------------------------------------------------------------------------------------
 
