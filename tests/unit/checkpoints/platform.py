@@ -30,6 +30,7 @@ class Row:
     packs: dict[str, int]
     step: int | None
     pace: dict[str, float] | None = None
+    damaged: bool = False
 
     def public(self) -> dict[str, Any]:
         return {
@@ -38,6 +39,7 @@ class Row:
             "seq": self.seq,
             "manifest_blake3": self.blake3,
             "step": self.step,
+            "damaged": self.damaged,
         }
 
 
@@ -137,6 +139,7 @@ class Platform:
             return self._commit(body)
         assert path.endswith("/damaged")
         self.damaged.append(path.split("/")[-2])
+        next(row for row in self.rows if row.id == self.damaged[-1]).damaged = True
         return None
 
     def _announce(self, upload_id: str, pack: dict[str, Any]) -> dict[str, Any]:

@@ -44,6 +44,7 @@ class Node:
     data_key: bytes = DATA_KEY
     pids: Callable[[], Iterable[int]] = lambda: ()
     verify: bool = False
+    lazy: list[str] = field(default_factory=list)
     engine: CheckpointEngine = field(init=False)
 
     def __post_init__(self) -> None:
@@ -59,13 +60,14 @@ class Node:
         self.engine = CheckpointEngine(
             self.http,
             (self.spec or placement(self.job_id, self.epoch)).model_copy(
-                update={"checkpoint_verify": self.verify}
+                update={"checkpoint_verify": self.verify, "checkpoint_lazy": self.lazy}
             ),
             self.data_key,
             self.folder,
             self.root / "cache",
             self.pids,
             first_delay_s=0.0001,
+            cold_folder=self.root / "cold",
         )
 
 

@@ -39,7 +39,7 @@ FIELDS: dict[str, set[str]] = {
         "max_duration",
     },
     "resources": {"gpus", "vram_gb", "gpu_model", "cpus", "memory_gb", "disk_gb", "region", "network"},
-    "checkpoint": {"path", "every", "keep", "source", "verify"},
+    "checkpoint": {"path", "every", "keep", "source", "verify", "lazy"},
     "checkpoint.keep": {"last", "hourly"},
     "budget": {"per_hour", "total"},
     "failover": {"on_node_loss", "max_moves", "per_hour", "same_region_only", "deadline", "notice_signal"},
@@ -218,6 +218,9 @@ class _Reader:
                 spec["every_s"] = self._duration("checkpoint.every", section["every"])
         if "verify" in section:
             spec["verify"] = section["verify"]
+        if "lazy" in section:
+            lazy = section["lazy"]
+            spec["lazy"] = [lazy] if isinstance(lazy, str) else lazy
         if "source" in section:
             spec["source"] = self._choice(
                 "checkpoint.source", section["source"], [source.value for source in CheckpointSource]

@@ -9,6 +9,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from gp4u_protocol.checkpoint.lazy import PATTERN_LENGTH_MAX, PATTERNS_MAX, fault_of_patterns
+
 JobName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$")]
 ImageName = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9][a-zA-Z0-9._:/-]{0,254}@sha256:[0-9a-f]{64}$", max_length=400)
@@ -22,6 +24,17 @@ def _stays_inside(path: str) -> str:
     return path
 
 
+def _name_files(patterns: list[str]) -> list[str]:
+    if fault := fault_of_patterns(patterns):
+        raise ValueError(fault)
+    return patterns
+
+
+Patterns = Annotated[
+    list[Annotated[str, StringConstraints(min_length=1, max_length=PATTERN_LENGTH_MAX)]],
+    Field(max_length=PATTERNS_MAX),
+    AfterValidator(_name_files),
+]
 RelativePath = Annotated[str, StringConstraints(min_length=1, max_length=512), AfterValidator(_stays_inside)]
 
 
@@ -118,6 +131,11 @@ class CheckpointRule(Strict):
         default=False,
         description="read every file at every checkpoint, also those that by inode, size and times have not changed",
     )
+    lazy: Patterns = Field(
+        default_factory=list,
+        description="files that the job can do without at its start, as patterns of a .gitignore relative to `path`: it "
+        "starts when all others are restored, and these arrive while it runs, in the order of the patterns",
+    )
     keep: KeepRule | None = Field(default=None, description="which ones are kept; null: as the platform does")
 
 
@@ -200,6 +218,10 @@ class JobSpec(Strict):
     @model_validator(mode="after")
     def _whole_is_possible(self) -> "JobSpec":
         if self.checkpoint.source is CheckpointSource.TRANSPARENT:
+            if self.checkpoint.lazy:
+                raise ValueError(
+                    "checkpoint.source transparent: a dump is restored whole, without checkpoint.lazy"
+                )
             if self.image is not None:
                 raise ValueError(
                     "checkpoint.source transparent: a job with an image cannot be saved whole; use auto"

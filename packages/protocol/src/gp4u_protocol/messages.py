@@ -222,6 +222,10 @@ class PlacementSpec(Message):
     checkpoint_path: str
     checkpoint_every_s: int
     checkpoint_verify: bool = Field(default=False, description="read unchanged files, too")
+    checkpoint_lazy: list[str] = Field(
+        default=[],
+        description="patterns of files that may arrive after the start (gp4u_protocol.checkpoint.lazy)",
+    )
     checkpoint_hazard_per_hour: float | None = Field(
         default=None, description="of the node, when the interval is to follow it and the measured cost"
     )
@@ -323,6 +327,14 @@ class Claim(Message):
     epoch: int
 
 
+class Arriving(Message):
+    """Files of the restored checkpoint that the job started without. None left: all are there."""
+
+    files: int = Field(ge=0, description="that have not arrived")
+    bytes: int = Field(ge=0, description="of those")
+    bytes_total: int = Field(ge=0, description="of the whole checkpoint")
+
+
 class Report(Message):
     """A placement changed state. Re-sent until acknowledged; `seq` grows per placement and epoch."""
 
@@ -342,7 +354,11 @@ class Report(Message):
     )
     durations_ms: dict[str, int] = Field(
         default_factory=dict,
-        description="how long fetching, restoring, starting took on the agent's own clock",
+        description="how long fetching, restoring, starting took on the agent's own clock; arriving: of lazy files",
+    )
+    arriving: Arriving | None = Field(
+        default=None,
+        description="with `running`: how many files follow; again with `running` when all are there",
     )
 
 

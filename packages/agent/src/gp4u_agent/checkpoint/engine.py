@@ -5,10 +5,11 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +20,8 @@ from gp4u_protocol.checkpoint.packing import Pack, PackBuffers
 from gp4u_protocol.checkpoint.sealing import ChunkPlace, JobKeys
 from gp4u_protocol.messages import PlacementSpec
 
+from gp4u_agent.checkpoint.arriving import Arrivals, carry
+from gp4u_agent.checkpoint.cold import ColdFiles
 from gp4u_agent.checkpoint.collecting import Collected, Collector, Known, Stopped
 from gp4u_agent.checkpoint.http import CheckpointHttp, HttpFailure
 from gp4u_agent.checkpoint.memory import Memory
@@ -96,6 +99,7 @@ class CheckpointEngine:
         first_delay_s: first pause before a retry.
         dump_folder: where dumps of the whole job lie to be saved, and are restored to; outside the job's reach.
         local: packs that lie here already, because this node stood by for the job.
+        cold_folder: where lazy files wait, see ColdFiles; `placement.checkpoint_lazy` says which they are.
 
     Methods raise `gp4u_agent.http.StaleEpoch` (kill the job) or another HttpFailure (try later; nothing was saved), and
     `snapshot` also OSError and Unrepresentable for the folder itself.
@@ -113,6 +117,7 @@ class CheckpointEngine:
         first_delay_s: float = FIRST_DELAY_S,
         local: LocalPacks | None = None,
         dump_folder: Path | None = None,
+        cold_folder: Path | None = None,
     ) -> None:
         self._dump_folder = dump_folder
         self._local = local
@@ -127,6 +132,8 @@ class CheckpointEngine:
         self._pids = pids
         self._fence: dict[str, Any] = {"placement_id": placement.placement_id, "epoch": placement.epoch}
         self._threads = ThreadPoolExecutor(max(4, os.cpu_count() or 1), thread_name_prefix="checkpoint")
+        patterns = () if placement.transparent else placement.checkpoint_lazy
+        self._cold = ColdFiles(cold_folder, patterns, self._keys, self._run)
         self._turn = asyncio.Lock()
         self._known: Known | None = None
         self.newest: SnapshotResult | RestoreResult | None = None
@@ -156,7 +163,9 @@ class CheckpointEngine:
                 try:
                     manifest = await (opened or restorer.manifest())
                     await self._run(self._make_parents)
-                    await restorer.restore(manifest, target)
+                    split = self._cold.split(manifest, point)
+                    await restorer.restore(split.first, target)
+                    await self._cold.expect(manifest, point["id"], split.later)
                 except Damaged as damage:
                     log.warning("checkpoint %s is damaged: %s", point["id"], damage)
                     damaged.append(point["id"])
@@ -176,6 +185,27 @@ class CheckpointEngine:
             await self._run(lambda: self._folder.mkdir(exist_ok=True))
             self._known = Known()
             return RestoreResult(None)
+
+    async def arrivals(self) -> Arrivals | None:
+        """Lazy files that still have to arrive. None: everything is there. Raises Damaged, OSError."""
+        return await self._cold.pending()
+
+    async def bring_rest(
+        self, wanted: Callable[[], Collection[str]], told: Callable[[Arrivals], None]
+    ) -> None:
+        """Bring what still has to arrive while the job runs, see ColdFiles.bring."""
+        inside = self._folder.parts[len(self._anchor.parts) :]
+        await self._cold.bring(self._restorer, self._anchor, inside, wanted, told)
+
+    async def report_arrivals_damaged(self, damage: Damaged) -> None:
+        """A file can never arrive: say so of the checkpoint it comes from, and of each since, which carried it on."""
+        arrivals = await self.arrivals()
+        if arrivals is None:
+            return
+        came_from = (arrivals.manifest.epoch, arrivals.manifest.seq)
+        for point in await self._points():
+            if not point.get("origin_job_id") and (point["epoch"], point["seq"]) >= came_from:
+                await self._report(point["id"], damage)
 
     @contextlib.asynccontextmanager
     async def _ahead(self) -> AsyncIterator[tuple[Restorer, asyncio.Future[Manifest]] | None]:
@@ -224,7 +254,13 @@ class CheckpointEngine:
     ) -> SnapshotResult | None:
         known = self._known = self._known or await self._recall()
         upload = _Uploads(self._transfer, self._fence)
+        arrivals = await self.arrivals() if whole is None else None
+        pending = arrivals.pending() if arrivals is not None else {}  # before the folder is read, see `carry`
         collected = await self._collect(known, upload, whole is not None)
+        carried: dict[bytes, int] = {}
+        if arrivals is not None:
+            carried = arrivals.manifest.pack_sizes
+            await self._run(partial(arrivals.supersede, carry(collected, pending, arrivals.manifest)))
         entries, chunks = _assemble(collected)
         before = known.manifest
         if before is not None and _content(entries, chunks) == _content(before.entries, before.chunks):
@@ -232,7 +268,9 @@ class CheckpointEngine:
             return None
         if before is None and trigger != Trigger.JOB and all(e.kind is EntryKind.DIRECTORY for e in entries):
             return None
-        return await self._publish(entries, chunks, collected, upload, Trigger(trigger), step, pace, whole)
+        return await self._publish(
+            entries, chunks, collected, upload, Trigger(trigger), step, pace, whole, carried
+        )
 
     # --- snapshot ----------------------------------------------------------------------------------------
 
@@ -268,11 +306,11 @@ class CheckpointEngine:
     async def _publish(
         self, entries: tuple[Entry, ...], chunks: tuple[ChunkPlace, ...], collected: Collected,
         uploads: "_Uploads", trigger: Trigger, step: int | None, pace: Pace | None,
-        whole: dict[str, Any] | None,
+        whole: dict[str, Any] | None, carried: dict[bytes, int],
     ) -> SnapshotResult:  # fmt: skip
         opened = await uploads.opened()
         before = self._known.manifest.pack_sizes if self._known and self._known.manifest else {}
-        sizes = {**before, **uploads.sizes}
+        sizes = {**carried, **before, **uploads.sizes}
         used = dict.fromkeys(chunk.pack_id for chunk in chunks)
         manifest = Manifest(
             job_id=self._placement.job_id, epoch=self._placement.epoch, seq=opened["seq"], trigger=trigger, step=step,
@@ -339,9 +377,14 @@ class CheckpointEngine:
         except HttpFailure as failure:
             log.warning("the damage of %s could not be reported: %s", checkpoint_id, failure)
 
+    @property
+    def _anchor(self) -> Path:
+        """The folder that the job cannot replace; below it every name is the job's."""
+        return self._folder.parents[self._inner_parts - 1] if self._inner_parts else self._folder
+
     def _make_parents(self) -> None:
         """Make the folders above the checkpoint folder; a link that the job's files put there is refused."""
-        anchor = self._folder.parents[self._inner_parts - 1] if self._inner_parts else self._folder
+        anchor = self._anchor
         anchor.mkdir(parents=True, exist_ok=True)
         path = anchor
         for name in self._folder.parts[len(anchor.parts) : -1]:
