@@ -14,6 +14,7 @@ of an agent) holds the read end of `lifeline`. A rig that was killed leaves its 
 them with everything in them, by our own prefix and only when their rig is gone.
 """
 
+import itertools
 import json
 import os
 import shutil
@@ -38,6 +39,8 @@ PREFIX = "gp4u-rig"
 SUBNET = "10.88.0"
 REPOSITORY = Path(__file__).parent.parent.parent
 STOP_TIMEOUT_S = 20.0
+_LABS = itertools.count(1)
+"""Labs of one process, which may stand side by side."""
 
 
 class LabUnavailable(Exception):
@@ -159,6 +162,7 @@ class Lab:
             _remove_namespace(self.namespace(host))
 
     def __post_init__(self) -> None:
+        self._number = next(_LABS)
         self._switch: subprocess.Popen[bytes] | None = None
         self._lifeline_write = -1
 
@@ -170,7 +174,7 @@ class Lab:
 
     def namespace(self, host: str) -> str:
         """The name of a host's network namespace."""
-        return f"{PREFIX}-{_owner()}-{host}"
+        return f"{PREFIX}-{_owner()}-{self._number}-{host}"
 
     @contextmanager
     def inside(self, host: str) -> Iterator[None]:
