@@ -22,6 +22,8 @@ from tests.rig.lab import Lab
 
 WORKLOAD = Path(__file__).parent / "workload"
 GLANCE_S = 3.0
+ENDLESS = 1_000_000
+"""Steps of a job that runs until it is stopped: however slow the machine is, it does not end in the middle of a scenario."""
 PASSWORD = "a long password 7"
 FINAL = ("done", "failed", "stopped")
 

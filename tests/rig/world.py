@@ -243,6 +243,13 @@ class World:
             what=f"{job.id} runs as epoch {epoch}; {self.story(job)}",
         )
 
+    def end(self) -> None:
+        """Ask every job that still runs to end, and wait for it."""
+        for job in self.renter.jobs:
+            if not job.has_ended:
+                self.renter.stop(job)
+        self.wait_for_ends()
+
     def wait_for_ends(self, *jobs: Job, within_s: float = 240) -> None:
         """Return when the jobs (all of them, unless named) have ended."""
         which = jobs or tuple(self.renter.jobs)

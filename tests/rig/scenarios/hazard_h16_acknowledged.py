@@ -3,6 +3,7 @@
 import random
 import threading
 
+from tests.rig.renter import ENDLESS
 from tests.rig.world import World
 
 JOBS, KILLS = 8, 4
@@ -54,7 +55,7 @@ class _Keeper:
 
 
 def test_h16_postgresql_is_killed_under_running_jobs(rig: World) -> None:
-    jobs = [rig.renter.submit(steps=40, pace_s=0.3) for _ in range(3)]
+    jobs = [rig.renter.submit(steps=ENDLESS, pace_s=0.3) for _ in range(3)]
     for job in jobs:
         rig.wait_for_save(job)
         rig.history.write("note", what="must_not_move", job=job.id, why="only the database was killed")
@@ -64,4 +65,4 @@ def test_h16_postgresql_is_killed_under_running_jobs(rig: World) -> None:
         rig.cluster.service("postgres").start()
         for job in jobs:
             rig.wait_for_steps(job, 2)
-    rig.wait_for_ends()
+    rig.end()

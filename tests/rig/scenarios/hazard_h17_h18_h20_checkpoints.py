@@ -2,6 +2,7 @@
 
 import random
 
+from tests.rig.renter import ENDLESS
 from tests.rig.world import World
 
 
@@ -11,7 +12,7 @@ def test_h17_h20_power_is_lost_at_random_instants_of_uploads_again_and_again(rig
     rig.fault("slow", "b, c", bytes_per_s=2_000_000)
     for host in ("b", "c"):
         rig.lab.link(host, "a", both=False, bytes_per_s=2_000_000)
-    job = rig.renter.submit(steps=60, pace_s=0.1, save_every=2, state_bytes=1 << 20, ballast=1)
+    job = rig.renter.submit(steps=ENDLESS, pace_s=0.1, save_every=2, state_bytes=1 << 20, ballast=1)
     for epoch in range(1, 5):
         rig.wait_for_run(job, epoch)
         rig.wait_for_save(job, epoch=epoch)
@@ -23,7 +24,8 @@ def test_h17_h20_power_is_lost_at_random_instants_of_uploads_again_and_again(rig
         node.start()
     rig.wait_for_run(job, 5)
     rig.lab.heal()
-    rig.wait_for_ends()
+    rig.wait_for_save(job, epoch=5)
+    rig.end()
 
 
 def test_h18_a_damaged_newest_checkpoint_is_noticed_and_an_older_one_is_used(rig: World) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.rig.renter import ENDLESS
 from tests.rig.scenarios.conftest import judged
 from tests.rig.store import WEED
 from tests.rig.world import World
@@ -39,7 +40,7 @@ def s3(s3_marketplace: World, request: pytest.FixtureRequest) -> Iterator[World]
 
 def test_h17_h28_a_store_that_is_cut_off_slow_and_killed_loses_nothing(s3: World) -> None:
     job = s3.renter.submit(
-        steps=100_000, on="b1", pace_s=0.3, save_every=4, state_bytes=STATE_BYTES, ballast=1
+        steps=ENDLESS, on="b1", pace_s=0.3, save_every=4, state_bytes=STATE_BYTES, ballast=1
     )
     s3.wait_for_save(job)
     s3.fault("cut", "d", seconds=AWAY_S)
@@ -84,5 +85,4 @@ def test_h17_h28_a_store_that_is_cut_off_slow_and_killed_loses_nothing(s3: World
         what=f"it goes on; {s3.story(job)}",
     )
     s3.wait_for_save(job)
-    s3.renter.stop(job)
-    s3.wait_for_ends()
+    s3.end()

@@ -2,6 +2,7 @@
 
 import json
 
+from tests.rig.renter import ENDLESS
 from tests.rig.world import World
 
 OLDER = "interval '3 days'"
@@ -30,7 +31,7 @@ def test_h19_collection_under_kills_takes_nothing_that_a_checkpoint_needs(rig: W
     job = rig.renter.submit(steps=30, on="b1", save_every=3, state_bytes=1 << 20, ballast=1, checkpoint=keep)
     # It saves without end, and is stopped when nothing is left to be collected beside it.
     beside = rig.renter.submit(
-        steps=100_000, on="c1", save_every=3, state_bytes=1 << 20, ballast=1, checkpoint=keep
+        steps=ENDLESS, on="c1", save_every=3, state_bytes=1 << 20, ballast=1, checkpoint=keep
     )
     rig.wait_for_save(job)
     rig.fault("power_lost", "b1")
@@ -46,8 +47,7 @@ def test_h19_collection_under_kills_takes_nothing_that_a_checkpoint_needs(rig: W
         rig.history.write("note", what="collected", **told)
         rig.cluster.service("controller@a").start()
         rig.wait_for_save(beside)
-    rig.renter.stop(beside)
-    rig.wait_for_ends()
+    rig.end()
     assert objects(rig) < before + len(rig.said(beside, "acknowledged")) * 2, "something was collected"
     collected = [record for record in rig.history.snapshot() if record.get("what") == "collected"]
     assert sum(record["packs_due"] + record["objects_deleted"] for record in collected) > 0, collected
@@ -56,7 +56,7 @@ def test_h19_collection_under_kills_takes_nothing_that_a_checkpoint_needs(rig: W
 def test_h25_a_database_restored_from_a_backup_runs_no_job_twice(rig: World) -> None:
     """The drill that docs/design/rig.md describes: stop the platform, put the backup back, wait until no lease can be alive,
     start. Agents must claim anew; what ran under epochs that the database has forgotten is ended."""
-    job = rig.renter.submit(steps=90, on="b1", pace_s=0.3)
+    job = rig.renter.submit(steps=ENDLESS, on="b1", pace_s=0.3)
     rig.wait_for_save(job)
     backup_at = rig.cluster.back_up()
     rig.history.write("note", what="backup", backup_at=backup_at)
@@ -88,4 +88,4 @@ def test_h25_a_database_restored_from_a_backup_runs_no_job_twice(rig: World) -> 
         lambda: len(rig.said(job, "began")) > runs + 1, within_s=150, what=f"and again; {rig.story(job)}"
     )
     rig.wait_for_save(job)
-    rig.wait_for_ends()
+    rig.end()

@@ -3,6 +3,7 @@
 import psutil
 import pytest
 
+from tests.rig.renter import ENDLESS
 from tests.rig.slow_disk import SlowDisk, why_not
 from tests.rig.world import World
 
@@ -15,7 +16,7 @@ def test_h28_slow_disks_of_the_database_and_of_a_machine_move_no_job(rig: World)
         pytest.skip(f"no slow disk here: {reason}")
     for name in ("b1", "c1"):
         job = rig.renter.submit(
-            steps=100_000, on=name, pace_s=0.3, save_every=5, state_bytes=1 << 20, ballast=1
+            steps=ENDLESS, on=name, pace_s=0.3, save_every=5, state_bytes=1 << 20, ballast=1
         )
         rig.history.write("note", what="must_not_move", job=job.id, why="a disk was slow")
     for job in rig.renter.jobs:
@@ -38,6 +39,4 @@ def test_h28_slow_disks_of_the_database_and_of_a_machine_move_no_job(rig: World)
         rig.fault("full_speed", name)
         for job in rig.renter.jobs:
             rig.wait_for_save(job)
-    for job in rig.renter.jobs:
-        rig.renter.stop(job)
-    rig.wait_for_ends()
+    rig.end()

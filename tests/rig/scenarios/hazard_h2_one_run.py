@@ -4,12 +4,13 @@ import psutil
 import pytest
 
 from tests.rig.nodes import resume
+from tests.rig.renter import ENDLESS
 from tests.rig.world import World
 
 
 @pytest.mark.parametrize("direction", ["both", "node_unheard", "node_deaf"])
 def test_h2_a_cut_link_freezes_the_run_before_the_job_moves(rig: World, direction: str) -> None:
-    job = rig.renter.submit(steps=60, on="b1", save_every=4)
+    job = rig.renter.submit(steps=ENDLESS, on="b1", save_every=4)
     for _ in range(2):  # of two checkpoints the newer one counts
         rig.wait_for_save(job)
     rig.fault("cut", "b", direction=direction)
@@ -21,12 +22,14 @@ def test_h2_a_cut_link_freezes_the_run_before_the_job_moves(rig: World, directio
     rig.wait_for_steps(job, 3, epoch=2)
     rig.fault("heal", "b")
     rig.lab.heal()
-    rig.wait_for_ends(job)
+    rig.nodes["b1"].wait_until_online()
+    rig.end()
     assert {run["host"] for run in rig.said(job, "began", epoch=2)} == {"c"}
 
 
 def test_h2_a_paused_agent_a_paused_machine_and_dead_shims_never_run_a_job_twice(rig: World) -> None:
-    paused, sleeping, orphan = (rig.renter.submit(steps=70, on=name) for name in ("b1", "c1", "b2"))
+    paused, sleeping = (rig.renter.submit(steps=ENDLESS, on=name) for name in ("b1", "c1"))
+    orphan = rig.renter.submit(steps=70, on="b2")  # it ends: two machines are left for the two others
     for job in (paused, sleeping, orphan):
         rig.wait_for_save(job)
     rig.fault("agent_paused", "b1")
@@ -49,17 +52,21 @@ def test_h2_a_paused_agent_a_paused_machine_and_dead_shims_never_run_a_job_twice
     resume(stopped_agent)
     rig.fault("machine_wakes", "c1")
     resume(stopped_machine)
-    rig.wait_for_ends()
+    for name in ("b1", "c1"):
+        rig.nodes[name].wait_until_online()
+    for job in (paused, sleeping):
+        rig.wait_for_save(job)
+    rig.end()
 
 
 def test_h2_a_restarted_agent_takes_its_running_job_up_again(rig: World) -> None:
-    job = rig.renter.submit(steps=60, on="c1")
+    job = rig.renter.submit(steps=ENDLESS, on="c1")
     rig.wait_for_save(job)
     for _ in range(3):
         rig.fault("agent_killed", "c1")
         rig.nodes["c1"].kill_agent()
         rig.nodes["c1"].start()
         rig.wait_for_steps(job, 2)
-    rig.wait_for_ends(job)
+    rig.end()
     runs = {word["run"] for word in rig.said(job, "began", epoch=1)}
     assert len(runs) == 1, "the same process goes on under the new agent"

@@ -2,6 +2,7 @@
 
 import random
 
+from tests.rig.renter import ENDLESS
 from tests.rig.world import World
 
 
@@ -9,7 +10,7 @@ def test_h4_h5_bills_are_exact_while_whoever_meters_is_killed_again_and_again(ri
     chance = random.Random(rig.seed)
     # The first saves seldom: what its node takes with it was worth seconds, and is not charged.
     jobs = [
-        rig.renter.submit(steps=90, on=name, pace_s=0.3, save_every=save_every)
+        rig.renter.submit(steps=ENDLESS, on=name, pace_s=0.3, save_every=save_every)
         for name, save_every in (("b1", 20), ("b2", 5), ("c1", 5))
     ]
     for job in jobs:
@@ -31,4 +32,5 @@ def test_h4_h5_bills_are_exact_while_whoever_meters_is_killed_again_and_again(ri
             rig.cluster.service(name).start(wait=False)
         rig.for_seconds(chance.uniform(3.0, 6.0))
     rig.nodes["b1"].start()
-    rig.wait_for_ends()
+    rig.wait_for_save(jobs[0])
+    rig.end()

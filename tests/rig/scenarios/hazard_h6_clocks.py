@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.rig.nodes import resume
+from tests.rig.renter import ENDLESS
 from tests.rig.world import World
 
 LIBFAKETIME = next(iter(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), None)
@@ -30,7 +31,7 @@ def test_h6_an_agent_whose_clock_jumps_by_days_is_billed_and_fenced_like_any_oth
         # A run that began yesterday by its own node is billed from when it began by ours.
         rig.fault("clock_stepped", "c3", offset_s=-DAY_S)
         wish.write_text(f"{-DAY_S:+d}\n")
-        job = rig.renter.submit(steps=60, on="c3", pace_s=0.3)
+        job = rig.renter.submit(steps=ENDLESS, on="c3", pace_s=0.3)
         rig.wait_for_save(job)
         for offset_s in (DAY_S, 3_600, 0):
             rig.fault("clock_stepped", "c3", offset_s=offset_s)
@@ -43,14 +44,15 @@ def test_h6_an_agent_whose_clock_jumps_by_days_is_billed_and_fenced_like_any_oth
         rig.lab.isolate("c")
         rig.wait_for_run(job, 2)
         rig.lab.heal()
-        rig.wait_for_ends()
+        rig.wait_for_save(job, epoch=2)
+        rig.end()
     finally:
         rig.retire(node)
 
 
 def test_h6_a_machine_that_was_suspended_wakes_into_a_lease_that_is_over(rig: World) -> None:
     """Its monotonic clock went on: what it thinks it holds is long gone."""
-    job = rig.renter.submit(steps=60, on="b2", pace_s=0.3)
+    job = rig.renter.submit(steps=ENDLESS, on="b2", pace_s=0.3)
     rig.wait_for_save(job)
     for epoch in (2, 3):
         rig.look()
@@ -61,4 +63,4 @@ def test_h6_a_machine_that_was_suspended_wakes_into_a_lease_that_is_over(rig: Wo
         rig.fault("machine_wakes", node.name)
         resume(stopped)
         rig.wait_for_save(job, epoch=epoch)
-    rig.wait_for_ends()
+    rig.end()
