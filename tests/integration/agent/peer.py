@@ -88,6 +88,7 @@ class Peer:
     standbys: list[StandbySpec] | None = None  # what the node is told to stand by for
     standby_reports: list[StandbyReport] = field(default_factory=list)
     read: list[str] = field(default_factory=list)  # objects of the store that were asked for, in order
+    held_back: set[str] = field(default_factory=set)  # objects that the store does not answer for yet
     _socket: WebSocket | None = None
     last_beat_at: float = 0.0  # CLOCK_BOOTTIME of the last heartbeat that was accepted
     _beats: int = 0
@@ -368,6 +369,8 @@ class Peer:
             self.objects[key] = await request.body()
             return Response(status_code=200)
         self.read.append(key)
+        while key in self.held_back:
+            await asyncio.sleep(0.02)
         content = self.objects[key]
         if ranged := request.headers.get("range"):
             start, _, end = ranged.removeprefix("bytes=").partition("-")
@@ -396,6 +399,9 @@ class Peer:
         body = await request.json()
         if refusal := self._fenced(body["placement_id"], body["epoch"]):
             return refusal
+        if path.endswith("/damaged"):
+            next(row for row in self.checkpoints if f"/{row['id']}/damaged" == path)["damaged"] = True
+            return Response(status_code=204)
         if path == "/open":
             number = len(self.checkpoints) + 1
             return JSONResponse({"upload_id": f"upload-{number}", "seq": number}, 201)

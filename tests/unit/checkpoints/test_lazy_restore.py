@@ -57,6 +57,7 @@ async def _started(platform: Platform, root: Path, name: str = "second") -> Node
 
 async def _rest(node: Node, wanted: Iterable[str] = ()) -> None:
     await node.engine.bring_rest(lambda: set(wanted), lambda _: None)
+    await node.engine.all_arrived()
 
 
 async def _only_some(node: Node, platform: Platform, batches: int) -> None:
@@ -94,6 +95,9 @@ async def test_the_job_starts_without_its_cold_files_and_they_follow(tmp_path: P
     assert left[0] == (len(COLD), sum(map(len, COLD.values())))
     assert left[-1] == (0, 0)
     assert left == sorted(left, reverse=True)
+    node.restart()
+    assert await node.engine.arrivals() is not None, "not told yet: a restarted agent finds that out"
+    await _rest(node)
     assert await node.engine.arrivals() is None
     assert not (node.root / "cold").exists()
     for name in COLD:
@@ -317,6 +321,10 @@ async def test_h18_a_damaged_block_is_told_of_every_checkpoint_that_has_it(tmp_p
     assert not (node.folder / "data/bad").exists(), "nothing that does not verify reaches the job"
     await node.engine.report_arrivals_damaged(damage.value)
     assert sorted(platform.damaged) == ["ckpt_2", "ckpt_3"]
+    _write(node.folder, {"model": b"newest"})
+    with pytest.raises(Damaged):
+        await node.engine.snapshot("final")
+    assert len(platform.rows) == 3, "the damage is not carried on"
     # The next start reads those whole, finds them damaged before the job runs, and takes the older one.
     third = await _started(platform, tmp_path, "third")
     assert third.engine.newest is not None

@@ -11,6 +11,7 @@ from typing import Any
 from gp4u_protocol.lease_core import LeaseId
 from gp4u_protocol.messages import (
     ActualState,
+    Arriving,
     PlacementSpec,
 )
 
@@ -19,6 +20,7 @@ from gp4u_agent.job_process import end_shim
 from gp4u_agent.log_shipping import LogShipper
 from gp4u_agent.node_context import NodeContext
 from gp4u_agent.notices import NoticeBoard
+from gp4u_agent.pending_board import PendingBoard
 from gp4u_agent.placement_dir import PlacementDir
 from gp4u_agent.reconcile import Phase
 from gp4u_agent.reports import ReportJournal
@@ -57,10 +59,14 @@ class PlacementCore:
         self._checkpointing: Checkpointing | None = None
         self._stop_wanted = False
         self._kill_reason: str | None = None
+        self._kill_detail: str | None = None
         self._life: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
         self._durations = Durations()
         self._notices = NoticeBoard(self.folder.control)
+        self._board = PendingBoard(self.folder.control)
+        self._arriving: Arriving | None = None
+        self._kept_for_job = False
         self._restored_whole = self._moved_whole = False
 
     @property
@@ -104,12 +110,12 @@ class PlacementCore:
     def _heard(self, _: dict[str, Any]) -> None:
         self._context.changed()
 
-    def kill(self, reason: str) -> None:
-        """End it now: another epoch owns the job, or nobody wants it any more. No checkpoint, no grace."""
+    def kill(self, reason: str, detail: str | None = None) -> None:
+        """End it now: another epoch owns the job, nobody wants it any more, or it runs on what is damaged. No checkpoint, no grace."""
         if self.phase is Phase.ENDED or self._kill_reason is not None:
             return
         log.info("%s epoch %s: killed, %s", *self.lease, reason)
-        self._kill_reason = reason
+        self._kill_reason, self._kill_detail = reason, detail
         self._cancel(self._stopping)
         if self.phase is Phase.RUNNING or self.phase is Phase.STOPPING:
             self._kill_shim(reason)  # its end is noticed like any other

@@ -33,6 +33,11 @@ class PlacementDir:
         return self.path / "dump"
 
     @property
+    def cold(self) -> Path:
+        """Files of the checkpoint that arrive after the start (see `checkpoint.arriving`). Outside the job's reach."""
+        return self.path / "cold"
+
+    @property
     def log(self) -> Path:
         """Output segments, each named by the offset of its first byte."""
         return self.path / "log"

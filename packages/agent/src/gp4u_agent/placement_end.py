@@ -9,7 +9,7 @@ from gp4u_protocol.messages import (
 )
 
 from gp4u_agent.job_process import end_leftovers
-from gp4u_agent.placement_save import Saving
+from gp4u_agent.placement_arrive import ColdFilesFollow
 from gp4u_agent.reconcile import Phase
 from gp4u_agent.runtime.containers.leftovers import end_container
 from gp4u_agent.shim_client import ShimGone
@@ -24,7 +24,7 @@ MOVING = "moving"
 log = logging.getLogger(__name__)
 
 
-class Ending(Saving):
+class Ending(ColdFilesFollow):
     """The end of one placement."""
 
     async def _stop_running(self) -> None:
@@ -50,7 +50,7 @@ class Ending(Saving):
         if ended is None and self.spec.image is not None:
             await self._without_container()
         if self._kill_reason is not None:
-            self._report(ActualState.KILLED, reason=self._kill_reason)
+            self._report(ActualState.KILLED, reason=self._kill_reason, detail=self._kill_detail)
             self._set_ended(ActualState.KILLED)
             return
         if ended is None:

@@ -17,17 +17,19 @@ class Running(Ending):
     """The life of one placement between its start and its end."""
 
     async def _tend(self) -> None:
-        """While it runs: checkpoints, output, and waiting for its end."""
+        """While it runs: checkpoints, output, what of its files still arrives, and waiting for its end."""
         assert self._shim is not None
         shipping = self._task(self._shipper.run())
         saving = self._task(self._save_when_granted())
         fencing = self._task(self._fence_a_stopped_shim())
+        bringing = self._task(self._bring_cold_files())
         try:
             await self._shim.gone.wait()
         finally:
-            for task in (shipping, saving, fencing):
+            for task in (shipping, saving, fencing, bringing):
                 task.cancel()
-            await asyncio.gather(shipping, saving, fencing, return_exceptions=True)
+            await asyncio.gather(shipping, saving, fencing, bringing, return_exceptions=True)
+            self._release_kept()
         if self._stopping is not None and not self._stopping.done():
             await asyncio.wait([self._stopping])
         await self._end()

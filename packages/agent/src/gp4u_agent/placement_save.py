@@ -39,6 +39,7 @@ class Saving(PlacementCore):
             lambda: job_pids(self.folder, self._container_pid),
             local=kept,
             dump_folder=self.folder.dump,
+            cold_folder=self.folder.cold,
         )
         self._checkpointing = Checkpointing(
             self._engine,

@@ -41,12 +41,15 @@ class Starting(Running):
     async def _from_the_beginning(self) -> None:
         try:
             kept = self._context.standbys.take(self.spec.job_id)
+            self._kept_for_job = kept is not None
             try:
                 await self._prepare(kept)
-            finally:
-                if kept is not None:
-                    self._context.standbys.release(self.spec.job_id)
-            await self._start_job()
+                if await self._engine.arrivals() is None:
+                    self._release_kept()
+                await self._start_job()
+            except BaseException:
+                self._release_kept()
+                raise
         except asyncio.CancelledError:
             raise
         except StaleEpoch:
@@ -66,6 +69,7 @@ class Starting(Running):
     async def _prepare(self, kept: StandbyStore | None) -> None:
         """`kept`: what lies here already because this node stood by for the job."""
         self.folder.path.mkdir(mode=0o700, exist_ok=True)
+        await asyncio.to_thread(remove_tree, self.folder.cold)
         for folder in (self.folder.job, self.folder.control):
             await asyncio.to_thread(remove_tree, folder)
             folder.mkdir(mode=0o755)
@@ -83,6 +87,7 @@ class Starting(Running):
             restored = await self._engine.restore()
             if restored.dumped_by is not None:
                 await self._take_in(restored, restored.dumped_by)
+            await self._expect_cold_files()
 
     async def _take_in(self, restored: RestoreResult, public_key: str) -> None:
         """A dump of the whole job is here. Where it cannot be restored, the job begins again with its checkpoint folder.

@@ -20,6 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from gp4u_protocol.checkpoint.errors import Damaged
 from gp4u_protocol.checkpoint.lazy import folders_of, next_batch, uncovered
 from gp4u_protocol.checkpoint.manifest import (
     HOLE,
@@ -85,11 +86,18 @@ class Arrivals:
 
     @classmethod
     def resume(cls, folder: Path, keys: JobKeys) -> "Arrivals | None":
-        """What an earlier run of the agent left; None when nothing is pending. Raises Damaged, OSError, ValueError."""
+        """What an earlier run of the agent left; None when nothing is pending. Raises Damaged, OSError."""
         try:
-            note: dict[str, Any] = json.loads((folder / "note.json").read_bytes())
+            content = (folder / "note.json").read_bytes()
         except FileNotFoundError:
             return None
+        try:
+            return cls._resume(folder, keys, json.loads(content))
+        except (ValueError, KeyError, TypeError) as error:
+            raise Damaged("the list of files that still arrive", "cannot be read") from error
+
+    @classmethod
+    def _resume(cls, folder: Path, keys: JobKeys, note: dict[str, Any]) -> "Arrivals":
         manifest = open_manifest(
             (folder / "manifest").read_bytes(),
             keys,

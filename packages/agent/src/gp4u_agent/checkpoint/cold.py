@@ -46,6 +46,8 @@ class ColdFiles:
         self._reading = asyncio.Lock()
         self._is_read = folder is None
         self._arrivals: Arrivals | None = None
+        self.damage: Damaged | None = None
+        """Why what is pending can never arrive: no checkpoint may carry it on any more."""
 
     def split(self, manifest: Manifest, point: dict[str, Any]) -> lazy.Split:
         """Which part of a checkpoint comes first. Of a dump every byte must be there; a fork cannot carry blocks of another job's
@@ -55,7 +57,7 @@ class ColdFiles:
 
     async def expect(self, manifest: Manifest, checkpoint_id: str, later: Sequence[int]) -> None:
         """The rest is restored; these entries of `manifest` follow. Raises OSError."""
-        self._is_read, self._arrivals = True, None
+        self._is_read, self._arrivals, self.damage = True, None, None
         if (folder := self._folder) is None:
             return
         if later:
@@ -71,6 +73,18 @@ class ColdFiles:
                 self._arrivals = await self._run(partial(Arrivals.resume, self._folder, self._keys))
                 self._is_read = True
         return self._arrivals
+
+    @property
+    def came_from(self) -> tuple[int, int] | None:
+        """(epoch, seq) of the checkpoint that the files are of; None where that is not known."""
+        manifest = self._arrivals.manifest if self._arrivals is not None else None
+        return None if manifest is None else (manifest.epoch, manifest.seq)
+
+    async def finish(self) -> None:
+        """It was told that everything has arrived: forget that something had to. Raises OSError."""
+        if self._arrivals is not None:
+            await self._run(self._arrivals.finish)
+            self._arrivals = None
 
     async def bring(
         self,
@@ -93,8 +107,6 @@ class ColdFiles:
             told(arrivals)
             batch = arrivals.next_batch(wanted())
             if batch is None and not arrivals.pending():
-                await self._run(arrivals.finish)
-                self._arrivals = None
                 return
             if batch is None:
                 log.info("%s files of the checkpoint cannot be put into their place yet", blocked)

@@ -193,19 +193,24 @@ class CheckpointEngine:
     async def bring_rest(
         self, wanted: Callable[[], Collection[str]], told: Callable[[Arrivals], None]
     ) -> None:
-        """Bring what still has to arrive while the job runs, see ColdFiles.bring."""
+        """Bring what still has to arrive while the job runs, see ColdFiles.bring. `all_arrived` comes after it."""
         inside = self._folder.parts[len(self._anchor.parts) :]
         await self._cold.bring(self._restorer, self._anchor, inside, wanted, told)
 
     async def report_arrivals_damaged(self, damage: Damaged) -> None:
-        """A file can never arrive: say so of the checkpoint it comes from, and of each since, which carried it on."""
-        arrivals = await self.arrivals()
-        if arrivals is None:
-            return
-        came_from = (arrivals.manifest.epoch, arrivals.manifest.seq)
-        for point in await self._points():
+        """A file can never arrive: say so of the checkpoint it comes from, and of each since, which carried it on. None follows."""
+        self._cold.damage = damage
+        async with self._turn:  # one that is being taken is there when they are listed
+            points = await self._points()
+        if (came_from := self._cold.came_from) is None:
+            return  # what lies here is damaged, not what is stored
+        for point in points:
             if not point.get("origin_job_id") and (point["epoch"], point["seq"]) >= came_from:
                 await self._report(point["id"], damage)
+
+    async def all_arrived(self) -> None:
+        """That everything has arrived was told: an agent that is started again says no more of it. Raises OSError."""
+        await self._cold.finish()
 
     @contextlib.asynccontextmanager
     async def _ahead(self) -> AsyncIterator[tuple[Restorer, asyncio.Future[Manifest]] | None]:
@@ -254,6 +259,8 @@ class CheckpointEngine:
     ) -> SnapshotResult | None:
         known = self._known = self._known or await self._recall()
         upload = _Uploads(self._transfer, self._fence)
+        if self._cold.damage is not None:
+            raise self._cold.damage
         arrivals = await self.arrivals() if whole is None else None
         pending = arrivals.pending() if arrivals is not None else {}  # before the folder is read, see `carry`
         collected = await self._collect(known, upload, whole is not None)

@@ -3,6 +3,7 @@
     import gp4u_job
     gp4u_job.progress(step, total_steps, loss=loss)
     gp4u_job.checkpoint(step)          # after the files in gp4u_job.checkpoint_dir() are complete
+    gp4u_job.wait_for("datasets/train")  # where the job file says that datasets may arrive after the start
 
 Python 3.7 or newer, nothing but the standard library.
 """
@@ -29,7 +30,55 @@ def checkpoint_dir(default: str = "checkpoints") -> str:
 def restored(default: str = "checkpoints") -> bool:
     """Whether there is a saved state to go on from. Ask before writing into the folder."""
     folder = os.environ.get("GP4U_CHECKPOINT_DIR") or default
-    return os.path.isdir(folder) and any(not name.startswith(".") for name in os.listdir(folder))
+    there = os.path.isdir(folder) and any(not name.startswith(".") for name in os.listdir(folder))
+    return there or _pending() is not None
+
+
+def pending() -> list[str]:
+    """Files of `checkpoint.lazy` that still arrive, relative to the checkpoint folder; empty when all are there, and outside GP4U."""
+    return _pending() or []
+
+
+def wait_for(path: str, timeout_s: float | None = None, default: str = "checkpoints") -> str:
+    """Return when a file, or everything in a folder, has arrived; what is waited for is brought next. Answers the full path.
+
+    `path` is relative to the checkpoint folder, or below it. Returns at once for what is there, for what is not in the restored
+    checkpoint, and outside GP4U. Raises TimeoutError after `timeout_s` seconds.
+    """
+    folder = os.path.abspath(os.environ.get("GP4U_CHECKPOINT_DIR") or default)
+    full = os.path.normpath(os.path.join(folder, path))
+    inside = os.path.relpath(full, folder)
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    asked = False
+    while (os.path.isdir(full) or not os.path.lexists(full)) and _is_pending(inside):
+        if not asked:
+            asked = True
+            _ask_for(inside)
+        if deadline is not None and time.monotonic() > deadline:
+            raise TimeoutError(f"{path} has not arrived within {timeout_s:g} seconds")
+        time.sleep(0.02)
+    return full
+
+
+def _pending() -> list[str] | None:
+    try:
+        with open(os.environ.get("GP4U_RESTORE_PENDING") or os.devnull) as file:
+            paths: list[str] = json.load(file)["paths"]
+            return paths
+    except (OSError, ValueError):
+        return None
+
+
+def _is_pending(inside: str) -> bool:
+    below = "" if inside == "." else inside + "/"
+    return any(path == inside or path.startswith(below) for path in pending())
+
+
+def _ask_for(inside: str) -> None:
+    folder = os.environ.get("GP4U_CONTROL_DIR")
+    if folder and os.path.isdir(folder):
+        name = f"want-py-{time.time_ns()}-{os.getpid()}.request"
+        _rename_into_place(os.path.join(folder, name), {"path": inside})
 
 
 def progress(step: int, total_steps: int | None = None, **metrics: float) -> None:

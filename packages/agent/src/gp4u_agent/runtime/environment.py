@@ -12,6 +12,7 @@ def job_environment(workload: Workload, paths: JobPaths) -> dict[str, str]:
         "GP4U_CHECKPOINT_DIR": f"{paths.job}/{workload.checkpoint_path}",
         "GP4U_CONTROL_DIR": paths.control,
         "GP4U_PROGRESS_FILE": f"{paths.control}/progress.json",
+        "GP4U_RESTORE_PENDING": f"{paths.control}/restore-pending.json",
         "NVIDIA_VISIBLE_DEVICES": ",".join(workload.devices),
         "CUDA_VISIBLE_DEVICES": ",".join(workload.devices),
     }
