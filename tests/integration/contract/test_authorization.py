@@ -44,6 +44,7 @@ TABLE: dict[str, Mapping[str, int]] = {
     "list_sessions": SIGNED_IN,
     "end_session": ONLY_RENTER,
     "submit_job": SIGNED_IN,
+    "promise_job": OPEN,
     "create_booking": SIGNED_IN,
     "list_bookings": SIGNED_IN,
     "list_jobs": SIGNED_IN,

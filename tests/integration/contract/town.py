@@ -127,6 +127,7 @@ class Town:
             "create_api_key": {"name": "k", "scopes": ["read"], "expires_at": "2099-01-01T00:00:00Z"},
             "create_booking": {"offer_id": self.ids["offer_id"], "job": self.job_body()},
             "submit_job": self.job_body(),
+            "promise_job": self.job_body(),
             "drain_node": {"reason": "A new fan.", "within_s": 600},
             "plan_maintenance": {
                 "starts_at": (datetime.now(UTC) + timedelta(days=200)).isoformat(),

@@ -54,7 +54,20 @@ def test_only_the_most_has_no_reason_why_not_more() -> None:
         wanted = spec(source.value, protection=protection.value, failover={"on_node_loss": policy.value})
         promise = promise_of(wanted, here)
         assert (promise.why_not_more is None) == (promise.saved is Saved.WHOLE), (wanted, here)
+        assert "`" not in promise.says + (promise.why_not_more or ""), (
+            "plain text, for pages and terminals alike"
+        )
+        assert (promise.standby is None) == (protection is not Protection.HOT)
         assert "memory and all" in promise.says or promise.saved not in (Saved.WHOLE, Saved.WHOLE_OR_FOLDER)
+
+
+def test_a_hot_job_is_told_what_its_second_node_is_for_and_whether_it_is_ready() -> None:
+    hot = spec(protection="hot")
+    said = {ready: promise_of(hot, standby_ready=ready).standby for ready in (None, True, False)}
+    assert "only while it is ready" in (said[None] or "")
+    assert "ready now" in (said[True] or "")
+    assert "No second node" in (said[False] or "")
+    assert promise_of(spec(), standby_ready=True).standby is None
 
 
 @pytest.mark.parametrize("more", [{"image": IMAGE}, {"resources": {"network": True}}])

@@ -15,7 +15,7 @@ from gp4u_protocol.job_spec import JobSpec
 
 from gp4u.api import ApiClient
 from gp4u.checkpoint_source import Source, differences
-from gp4u.commands.jobs import exit_for, find_job, watch
+from gp4u.commands.jobs import exit_for, find_job, promise_lines, watch
 from gp4u.output import (
     FAILED,
     NOT_FOUND,
@@ -156,22 +156,25 @@ def diff(job: str, older: str, newer: str | None, as_json: bool) -> None:
         console.print(f"{len(found)} differ, {size(changed_bytes)} changed")
 
 
-@checkpoints.command()
-@click.argument("job")
-@click.argument("checkpoint")
-@json_option
-def pin(job: str, checkpoint: str, as_json: bool) -> None:
-    """Keep a checkpoint whatever the job's rule says, also after the job's end."""
-    _choose(job, checkpoint, "pin", f"{checkpoint} is kept until you unpin it.", as_json=as_json)
+def _choice(verb: str, help_text: str, said: str) -> None:
+    """Add a command that says something about one checkpoint and prints what that means."""
+
+    @checkpoints.command(verb, help=help_text)
+    @click.argument("job")
+    @click.argument("checkpoint")
+    @json_option
+    def choose(job: str, checkpoint: str, as_json: bool) -> None:
+        with client() as api:
+            row = api.post(f"/jobs/{find_job(api, job)['id']}/checkpoints/{checkpoint}/{verb}")
+        print_json(row) if as_json else console.print(f"{checkpoint} {said}")
 
 
-@checkpoints.command()
-@click.argument("job")
-@click.argument("checkpoint")
-@json_option
-def unpin(job: str, checkpoint: str, as_json: bool) -> None:
-    """Let the job's rule decide about a checkpoint again."""
-    _choose(job, checkpoint, "unpin", f"{checkpoint} is kept as the job's rule says.", as_json=as_json)
+_choice(
+    "pin",
+    "Keep a checkpoint whatever the job's rule says, also after the job's end.",
+    "is kept until you unpin it.",
+)
+_choice("unpin", "Let the job's rule decide about a checkpoint again.", "is kept as the job's rule says.")
 
 
 @checkpoints.command()
@@ -211,6 +214,8 @@ def fork(
             print_json(new) if as_json else console.print(new["id"])
             return
         console.print(f"{new['name']}  {new['id']}  from {checkpoint_id}", style="bold")
+        for line in promise_lines(new):
+            console.print(line, style="dim")
         exit_for(watch(api, new["id"]))
 
 
@@ -308,15 +313,6 @@ def _read(path: Path) -> JobFile:
         return read_job_file(path)
     except JobFileInvalid as error:
         fail("The job file is not valid:\n" + "\n".join(f"  {mistake}" for mistake in error.mistakes), USAGE)
-
-
-def _choose(job: str, checkpoint: str, verb: str, sentence: str, *, as_json: bool) -> None:
-    with client() as api:
-        row = api.post(f"/jobs/{find_job(api, job)['id']}/checkpoints/{checkpoint}/{verb}")
-    if as_json:
-        print_json(row)
-    else:
-        console.print(sentence)
 
 
 def _manifest(api: ApiClient, job_id: str, checkpoint_id: str) -> Manifest:

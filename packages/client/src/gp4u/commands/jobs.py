@@ -128,6 +128,15 @@ def show(job: str, as_json: bool) -> None:
             console.print(event_line(event))
 
 
+def promise_lines(job: dict[str, Any]) -> list[str]:
+    """What the job gets when its node dies, before it can, line by line. An older platform does not say."""
+    promise = job.get("promise") or {}
+    lines = [promise.get("says"), promise.get("standby")]
+    if promise.get("why_not_more"):
+        lines.append(f"Why not more: {promise['why_not_more']}")
+    return [line for line in lines if line]
+
+
 _PHASES = ("detect_ms", "decide_ms", "restore_ms", "start_ms", "recovery_ms", "first_step_ms")
 
 
@@ -174,6 +183,9 @@ def print_job(job: dict[str, Any]) -> None:
     )
     if job["progress"]:
         console.print("Progress: " + _progress(job["progress"]))
+    if job["state"] not in FINAL_STATES:
+        for line in promise_lines(job):
+            console.print(line, style="dim")
 
 
 def _standby(standby: dict[str, Any]) -> str:

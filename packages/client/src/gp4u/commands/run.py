@@ -14,7 +14,7 @@ from gp4u_protocol.promise import promise_of
 from pydantic import ValidationError
 from rich.status import Status
 
-from gp4u.commands.jobs import exit_for, watch
+from gp4u.commands.jobs import exit_for, promise_lines, watch
 from gp4u.following import follow
 from gp4u.output import (
     USAGE,
@@ -162,23 +162,17 @@ def run(
             print_json(job)
         elif detach:
             console.print(job["id"])
+            for line in promise_lines(job):
+                errors.print(line, style="dim")  # beside the id, which programs read
         else:
             console.print(f"{job['name']}  {job['id']}", style="bold")
-            _say_promise(job.get("promise"))
+            for line in promise_lines(job):
+                console.print(line, style="dim")
             job = watch(api, job["id"])
             console.print(
                 f"{job['state']}: charged {money(job['charged_micros'])}, given back {money(job['refunded_micros'])}"
             )
         exit_for(job)
-
-
-def _say_promise(promise: dict[str, Any] | None) -> None:
-    """What the job gets when its node dies, before it can. An older platform does not say."""
-    if promise is None:
-        return
-    console.print(promise["says"], style="dim")
-    if promise["why_not_more"]:
-        console.print(f"Why not more: {promise['why_not_more']}", style="dim")
 
 
 def _read(arguments: tuple[str, ...], *, sends_folder: bool) -> JobFile:

@@ -5,6 +5,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import StreamingResponse
+from gp4u_protocol.job_spec import JobSpec
+from gp4u_protocol.promise import Promise, promise_of
 
 from gp4u_server.accounts.authenticator import Authenticator
 from gp4u_server.accounts.types import Principal
@@ -44,6 +46,12 @@ async def list_jobs(
 ) -> Page[JobOut]:
     """The caller's jobs, newest first."""
     return await reader.page(session, user.user_id, states=state or [], cursor=cursor, limit=limit)
+
+
+@router.post("/jobs/promise")
+async def promise_job(body: JobSpec) -> Promise:
+    """What this job would get when its node dies, and why not more. Nothing is submitted, and nobody need be signed in."""
+    return promise_of(body)
 
 
 @router.get("/jobs/{job_id}")

@@ -17,6 +17,7 @@ from gp4u_server.catalyst.jobs.models import Job, JobEventRow, Placement
 from gp4u_server.catalyst.jobs.notice import NoticeReason
 from gp4u_server.catalyst.jobs.ports import StandbysShown
 from gp4u_server.catalyst.jobs.schemas import (
+    ArrivingOut,
     CheckpointIntervalOut,
     HintOut,
     JobEventOut,
@@ -140,7 +141,9 @@ def _job_out(
         waiting=_waiting(job),
         standby=standby,
         promise=promise_of(
-            spec, None if placement is None or job.state in PLACEABLE else placement.transparent
+            spec,
+            None if placement is None or job.state in PLACEABLE else placement.transparent,
+            standby_ready=None if standby is None else standby.state == "ready",
         ),
         charged_micros=job.charged_micros,
         refunded_micros=job.refunded_micros,
@@ -208,6 +211,7 @@ def _placement_out(placement: Placement) -> PlacementOut:
         checkpoint_interval=None
         if placement.checkpoint_interval is None
         else CheckpointIntervalOut.model_validate(placement.checkpoint_interval),
+        arriving=None if placement.arriving is None else ArrivingOut.model_validate(placement.arriving),
         notice=_notice(placement),
         recovery_ms=placement.recovery,
     )
