@@ -28,6 +28,10 @@ from gp4u_server.supervisor.folder import DataFolder
             "gp4u_server.migrations.migrate_command:migrate",
             "Bring the database's tables up to date",
         ),
+        "after-restore": (
+            "gp4u_server.controller.restore_command:after_restore",
+            "Say that the database was put back from a backup",
+        ),
         "grant": (
             "gp4u_server.accounts.command:grant",
             "Give an account a role: gp4u admin grant EMAIL ROLE",

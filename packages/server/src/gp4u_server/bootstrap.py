@@ -53,6 +53,7 @@ from gp4u_server.catalyst.telemetry.drain_guard import GuardTerms
 from gp4u_server.catalyst.telemetry.retention import Retention
 from gp4u_server.catalyst.telemetry.service import TelemetryService
 from gp4u_server.foundation.events import EventBus
+from gp4u_server.foundation.incarnation import MarkStore
 from gp4u_server.foundation.outbox import PostgresOutbox
 from gp4u_server.foundation.platform import Platform
 from gp4u_server.foundation.rate_limit import RateLimiter
@@ -140,6 +141,7 @@ def _demo_is_open(settings: Settings) -> bool:
 def _object_store(platform: Platform) -> None:
     store = open_object_store(platform.settings)
     platform.provide(store, as_type=ObjectStore)
+    platform.provide(store, as_type=MarkStore)
     if isinstance(store, FolderObjectStore):
         platform.provide(store)  # its own signed addresses are served by our api
 

@@ -21,7 +21,7 @@ from blake3 import blake3
 from obstore import exceptions
 from obstore.store import LocalStore, S3Store
 
-from gp4u_server.catalyst.checkpoints.ports import ObjectStore, SignedPut, StoreUnavailable
+from gp4u_server.catalyst.checkpoints.ports import SignedPut, StoreUnavailable
 from gp4u_server.kit.errors import DomainError, Kind
 from gp4u_server.settings import Settings
 
@@ -93,6 +93,10 @@ class _ThroughObstore:
             return None
         content = await _answered(found.bytes_async)
         return None if content is None else bytes(content)
+
+    async def overwrite(self, key: str, content: bytes) -> None:
+        """A small object of the platform's own, whatever was there before; what jobs store is never overwritten."""
+        await _answered(lambda: obstore.put_async(self.store, check_key(key), content))
 
     async def delete(self, key: str) -> None:
         await _answered(lambda: obstore.delete_async(self.store, check_key(key)))
@@ -257,7 +261,7 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def open_object_store(settings: Settings) -> ObjectStore:
+def open_object_store(settings: Settings) -> S3ObjectStore | FolderObjectStore:
     """The store that the settings name: S3 when a bucket is set, otherwise the folder. Raises ValueError for neither."""
     if settings.s3_bucket:
         secret = settings.s3_secret_access_key

@@ -72,7 +72,7 @@ class BookingCapacity:
                 owner_id=terms.owner_id,
                 node_id=terms.node_id,
                 node_name=terms.node_name,
-                epoch=job.epoch + 1,
+                epoch=job.next_epoch,
                 rate_per_hour_micros=rate,
                 budget_total_micros=job.spec.budget.total_micros_max,
             ),

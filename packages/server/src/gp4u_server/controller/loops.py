@@ -28,6 +28,8 @@ from gp4u_server.catalyst.telemetry.holds import DrainHolds
 from gp4u_server.catalyst.telemetry.retention import Retention
 from gp4u_server.controller.runner import ControlLoop
 from gp4u_server.controller.turns import InTurn
+from gp4u_server.foundation.incarnation import MarkStore
+from gp4u_server.foundation.incarnation_watch import IncarnationWatch
 from gp4u_server.foundation.platform import Platform
 from gp4u_server.foundation.relay import OutboxPruning, OutboxRelay
 from gp4u_server.foundation.streams import Streams
@@ -44,10 +46,12 @@ def control_loops(platform: Platform) -> list[ControlLoop]:
     database, jobs = platform.get(Database), platform.get(JobService)
     clock: Clock = platform.provided[Clock]
     turns = Turns(database, clock)
+    watch = IncarnationWatch(database, platform.provided[MarkStore])
     return [
         InTurn(OutboxRelay(database, platform.get(Streams)), turns),
         InTurn(OutboxPruning(database), turns),
-        PlacingLoop(database, jobs, platform.get(Router)),
+        watch,
+        PlacingLoop(database, jobs, platform.get(Router), gate=watch),
         AskedStopsLoop(database, jobs),
         MovesLoop(database, jobs, platform.get(NodeService), clock, notice_s=platform.settings.notice_s),
         CapacityLoop(database, jobs, platform.get(NodeService)),

@@ -6,9 +6,11 @@ controllers raise every few seconds, in the database first and then in the objec
 database's backup. A store that knows a higher mark has seen a later life of this database. See docs/design/leases.md.
 """
 
+import json
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Protocol, Self
 
 from sqlalchemy import CheckConstraint, func, select, text
 from sqlalchemy.dialects.postgresql import insert
@@ -39,8 +41,23 @@ class FoundBy(StrEnum):
 
     STORE = "store"  # the object store knows a higher mark
     MEMORY = "memory"  # a controller that went on running does
-    NODE = "node"  # a machine holds a placement of an epoch that the database never gave out
     OPERATOR = "operator"  # `gp4u admin after-restore`
+
+
+MARK_KEY = "incarnation/mark"
+MARK_BYTES_MAX = 200
+
+
+class MarkStore(Protocol):
+    """What is needed of the object store. Both raise a DomainError of the kind UNAVAILABLE when it does not answer."""
+
+    async def read(self, key: str, *, bytes_max: int) -> bytes | None:
+        """A small object; None when there is none."""
+        ...
+
+    async def overwrite(self, key: str, content: bytes) -> None:
+        """Store a small object, whatever was there before."""
+        ...
 
 
 @dataclass(frozen=True, order=True)
@@ -54,6 +71,19 @@ class Mark:
     def epoch_base(self) -> int:
         """Epochs that are given out from now on lie above it."""
         return self.restores * STRIDE
+
+    def written(self) -> bytes:
+        """As it stands in the store."""
+        return json.dumps({"restores": self.restores, "mark": self.mark}).encode()
+
+    @classmethod
+    def read(cls, content: bytes | None) -> Self:
+        """What the store says; none, or something that we never wrote, says nothing."""
+        try:
+            found = json.loads(content or b"{}")
+            return cls(int(found["restores"]), int(found["mark"]))
+        except (ValueError, KeyError, TypeError):
+            return cls()
 
 
 def next_mark(ours: Mark, seen: Mark) -> tuple[Mark, bool]:
@@ -74,12 +104,9 @@ async def epoch_base(session: AsyncSession) -> int:
 
 async def current(session: AsyncSession, *, lock: bool = False) -> Mark:
     """What the database says of itself."""
-    await session.execute(insert(IncarnationRow).values(single=True).on_conflict_do_nothing())
     statement = select(IncarnationRow.restores, IncarnationRow.mark)
-    if lock:
-        statement = statement.with_for_update()
-    row = (await session.execute(statement)).one()
-    return Mark(row.restores, row.mark)
+    row = (await session.execute(statement.with_for_update() if lock else statement)).one_or_none()
+    return Mark() if row is None else Mark(row.restores, row.mark)
 
 
 async def advance(session: AsyncSession, seen: Mark, found_by: FoundBy) -> tuple[Mark, bool]:

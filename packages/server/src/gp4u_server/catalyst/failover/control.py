@@ -42,6 +42,14 @@ class Placer(Protocol):
         ...
 
 
+class Gate(Protocol):
+    """Whether epochs may be given out (foundation.incarnation_watch has it)."""
+
+    async def may_place(self, session: AsyncSession) -> bool:
+        """In the transaction that would give one out."""
+        ...
+
+
 @dataclass(frozen=True)
 class PlacingLoop:
     """Settles what lost runs left open, then places queued and recovering jobs whose time has come.
@@ -54,6 +62,7 @@ class PlacingLoop:
     database: Database
     jobs: JobService
     placer: Placer
+    gate: Gate | None = None
     name: str = "placing"
     interval_s: float = 0.5
     channels: tuple[str, ...] = (WORK_CHANNEL,)
@@ -62,7 +71,9 @@ class PlacingLoop:
         """One batch; returns how many were due."""
         async with self.database.transaction() as session:
             lost = await self.jobs.unsettled_losses(session, PLACING_BATCH)
-            due = await self.jobs.due_for_placing(session, PLACING_BATCH)
+            # What is lost is settled; where it goes on is decided when the database is known to have forgotten nothing.
+            is_open = self.gate is None or await self.gate.may_place(session)
+            due = await self.jobs.due_for_placing(session, PLACING_BATCH) if is_open else []
         turns = asyncio.Semaphore(PLACING_AT_ONCE)
 
         async def one(job_id: str, is_settled: bool) -> None:
@@ -91,7 +102,8 @@ class PlacingLoop:
     async def _place(self, job_id: str) -> None:
         try:
             async with self.database.transaction() as session:
-                if await self.jobs.lock_due(session, job_id):
+                is_open = self.gate is None or await self.gate.may_place(session)
+                if is_open and await self.jobs.lock_due(session, job_id):
                     await self.placer.place(session, job_id)
         except DomainError as refusal:
             await self._refused(job_id, refusal)

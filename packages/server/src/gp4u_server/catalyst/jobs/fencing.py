@@ -53,6 +53,12 @@ def is_newer_checkpoint(newest: tuple[int, int] | None, epoch: int, seq: int) ->
     return newest is None or (epoch, seq) > newest
 
 
+def next_epoch(epoch: int, base: int) -> int:
+    """The number of the next placement: above the job's newest, and above all that a life of the database before a restore
+    from a backup gave out (`foundation.incarnation`)."""
+    return max(epoch, base) + 1
+
+
 def may_place(state: str, *, seen_epoch: int, epoch: int) -> bool:
     """Whether a job that was read at `seen_epoch` may get its next placement now."""
     return state in PLACEABLE and seen_epoch == epoch

@@ -1,7 +1,7 @@
 """Give a waiting job its next placement, or let it wait on."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +16,7 @@ from gp4u_server.catalyst.jobs.transitions import WORK_CHANNEL, db_now, ms_betwe
 from gp4u_server.catalyst.jobs.types import EventKind, JobState, Outcome, PlacementState
 from gp4u_server.catalyst.jobs.use_cases import UseCases
 from gp4u_server.catalyst.jobs.views import JobView, PlacementView, Setback, job_view, placement_view
+from gp4u_server.foundation import incarnation
 from gp4u_server.kit.ids import new_id
 from gp4u_server.market.types import OfferView
 
@@ -35,7 +36,9 @@ class Placing(UseCases):
         job = await repository.lock_job(session, job_id)
         if job is None or job.state not in fencing.PLACEABLE:
             return None
-        return job_view(job) if job.next_attempt_at is not None and job.stop_reason is None else None
+        if job.next_attempt_at is None or job.stop_reason is not None:
+            return None
+        return replace(job_view(job), epoch_base=await incarnation.epoch_base(session))
 
     async def create_placement(
         self,
@@ -50,7 +53,7 @@ class Placing(UseCases):
         decision: dict[str, Any] | None = None,
         now: datetime | None = None,
     ) -> PlacementView:
-        """Give the job its next placement, epoch + 1, and wake the node's gateway.
+        """Give the job its next placement, with an epoch above all before, and wake the node's gateway.
 
         Raises JobAlreadyPlaced when the job is no longer as `job` shows it (another epoch, or not waiting).
         """
@@ -62,7 +65,8 @@ class Placing(UseCases):
         now = await db_now(session)
         moves = row.started_at is not None and await repository.newest_outcome(session, row.id) in _MOVING
         row.moves += moves
-        row.epoch += 1
+        is_first = row.epoch == 0
+        row.epoch = job.next_epoch
         recovery = None
         if row.lost_at is not None and row.last_beat_at is not None:
             recovery = {
@@ -101,7 +105,7 @@ class Placing(UseCases):
         kind, title = EventKind.MATCHED, f"Matched with {offer.node_name}"
         if recovery is not None or moves:
             kind, title = EventKind.FAILED_OVER, f"Moved to {offer.node_name}"
-        elif row.epoch > 1:
+        elif not is_first:
             kind, title = EventKind.RETRYING, f"Trying again on {offer.node_name}"
         await self._timeline.append(
             session,

@@ -7,6 +7,7 @@ from typing import Any
 from gp4u_protocol.job_spec import JobSpec
 from gp4u_protocol.messages import DesiredRun, Notice, PlacementSpec, RestorePoint
 
+from gp4u_server.catalyst.jobs import fencing
 from gp4u_server.catalyst.jobs.models import Job, Placement
 from gp4u_server.catalyst.jobs.notice import grace_s
 from gp4u_server.catalyst.jobs.types import JobState, Outcome, PlacementState
@@ -43,6 +44,13 @@ class JobView:
     last_beat_at: datetime | None
     lost_at: datetime | None
     preempted_at: datetime | None = None
+    epoch_base: int = 0
+    """Epochs from here on lie above it; told to whoever is about to place the job."""
+
+    @property
+    def next_epoch(self) -> int:
+        """That of its next placement."""
+        return fencing.next_epoch(self.epoch, self.epoch_base)
 
 
 @dataclass(frozen=True)

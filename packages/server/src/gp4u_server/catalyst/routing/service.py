@@ -317,7 +317,7 @@ class Router:
             session,
             id=decision_id,
             job_id=job.id,
-            epoch=job.epoch + 1,
+            epoch=job.next_epoch,
             at=now,
             took_ms=round(took_ms, 3),
             offer_id=chosen.offer.id if chosen else None,
