@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from gp4u_agent.runtime.bundle.programs import Missing, criu
 from gp4u_agent.runtime.containers.engine import ENGINE_VARIABLE, EngineUnavailable, connect
 from gp4u_agent.runtime.containers.probe import import_image
 
@@ -33,15 +34,21 @@ def started(kind: str) -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix=f"gp4u-{kind}-"))
     url = f"unix://{folder}/engine.sock"
     command = _podman(folder) if kind == "podman" else _docker(folder)
+    # CRIU wants to reach the loopback, which is down in a fresh namespace.
+    loopback = ["sh", "-c", 'ip link set lo up; exec "$@"', "sh"] if shutil.which("ip") else []
     (folder / "containers.conf").write_text('[network]\nnetwork_backend = "netavark"\n')
     with open(folder / "log", "wb") as log:
         process = subprocess.Popen(
             # Its firewall rules must not reach the machine's own network; it ends with us, however we end.
-            ["setpriv", "--pdeathsig", "KILL", "unshare", "--net", *command],
+            ["setpriv", "--pdeathsig", "KILL", "unshare", "--net", *loopback, *command],
             stdout=log,
             stderr=log,
             cwd=folder,  # Podman's monitor leaves files where its engine was started
-            env={**os.environ, "CONTAINERS_CONF": str(folder / "containers.conf")},
+            env={
+                **os.environ,
+                "CONTAINERS_CONF": str(folder / "containers.conf"),
+                "PATH": f"{_with_criu(folder)}:{os.environ['PATH']}",
+            },
         )
     try:
         _await(url, process, folder / "log")
@@ -56,6 +63,36 @@ def started(kind: str) -> Iterator[str]:
             if str(folder) in line.split()[1]:
                 subprocess.run(["umount", "-l", line.split()[1]], check=False, capture_output=True)
         subprocess.run(["rm", "-rf", folder], check=False)
+
+
+def _with_criu(folder: Path) -> Path:
+    """A folder of programs with the criu that GP4U_CRIU names, which Podman shall take."""
+    programs = folder / "bin"
+    programs.mkdir()
+    with contextlib.suppress(Missing):
+        command = f'exec {criu().path} "$@"'
+        if without_sys_resource() and (preload := limits_preload(folder)):
+            command = f"LD_PRELOAD={preload} {command}"
+        (programs / "criu").write_text(f"#!/bin/sh\n{command}\n")
+        (programs / "criu").chmod(0o755)
+    return programs
+
+
+def without_sys_resource() -> bool:
+    """Whether root here cannot ask for the limits of other users' processes, which CRIU has to."""
+    status = Path("/proc/self/status").read_text()
+    effective = next(line for line in status.splitlines() if line.startswith("CapEff:"))
+    return not int(effective.split()[1], 16) >> 24 & 1
+
+
+def limits_preload(folder: Path) -> Path | None:
+    """What stands for that capability in tests: CRIU's question is answered from /proc. None: there is no compiler."""
+    compiler, made = shutil.which("cc"), folder / "limits.so"
+    if compiler is None:
+        return None
+    source = Path(__file__).with_name("limits_preload.c")
+    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", made, source], check=True)
+    return made
 
 
 def _podman(folder: Path) -> list[str]:
@@ -121,3 +158,8 @@ def image(url: str) -> str:
         ]
         folder = Path(sys.base_prefix, "lib", f"python{sys.version_info[0]}.{sys.version_info[1]}")
         return import_image(programs, [folder])
+
+
+def can_stand_for_sys_resource() -> bool:
+    """Whether `limits_preload` can be made here."""
+    return shutil.which("cc") is not None

@@ -4,10 +4,14 @@ Each *purpose* (freeze, memory, pids, cpu) takes the best hierarchy this process
 limit is read back, and a purpose that does not work is simply absent from `purposes`, so that its owner falls back.
 """
 
+import contextlib
 import os
+import signal
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from gp4u_agent.runtime import processes
 
 _V1_CONTROLLERS = {"freeze": "freezer", "memory": "memory", "pids": "pids", "cpu": "cpu"}
 _V2_CONTROLLERS = {"memory": "memory", "pids": "pids", "cpu": "cpu"}
@@ -37,10 +41,15 @@ class Hierarchy:
 
 @dataclass
 class JobCgroups:
-    """The groups of one job: purpose → its folder."""
+    """The groups of one job: purpose → its folder.
+
+    Where CRIU dumps the job, it freezes and thaws the job's own group. `lid` is then a group above it that is ours alone: the
+    lease's freeze is the lid's, so that no dump can thaw a job whose lease is over.
+    """
 
     folders: dict[str, Path] = field(default_factory=dict)
     versions: dict[str, int] = field(default_factory=dict)
+    lid: Path | None = None
 
     @property
     def purposes(self) -> frozenset[str]:
@@ -63,7 +72,7 @@ class JobCgroups:
 
     def freeze(self) -> bool:
         """Ask for the freeze; True once the kernel says that everything in the group stands still."""
-        folder = self.folders["freeze"]
+        folder = self.lid or self.folders["freeze"]
         if self.versions["freeze"] == 2:
             (folder / "cgroup.freeze").write_text("1")
             return _key(folder / "cgroup.events", "frozen") == 1 or not self.pids()
@@ -71,7 +80,15 @@ class JobCgroups:
         return (folder / "freezer.state").read_text().strip() == "FROZEN"
 
     def thaw(self) -> None:
-        folder = self.folders["freeze"]
+        """Let it go on."""
+        self._thaw(self.lid or self.folders["freeze"])
+
+    def thaw_below_the_lid(self) -> None:
+        """What CRIU froze, too: for a job that is to die in the middle of its dump."""
+        if self.lid is not None:
+            self._thaw(self.folders["freeze"])
+
+    def _thaw(self, folder: Path) -> None:
         if self.versions["freeze"] == 2:
             (folder / "cgroup.freeze").write_text("0")
         else:
@@ -231,11 +248,11 @@ def find(name: str) -> JobCgroups:
     return groups
 
 
-def of_process(pid: int) -> JobCgroups:
+def of_process(pid: int, *, lid: str = "") -> JobCgroups:
     """The groups that another program (a container engine) put this process into.
 
-    Groups that we are in ourselves, or that everybody is in, are left out: freezing them would freeze us. Raises OSError when
-    the process is gone.
+    Groups that we are in ourselves, or that everybody is in, are left out: freezing them would freeze us. `lid`: the name of the
+    group above the job's that shall be its lid, if it is there. Raises OSError when the process is gone.
     """
     theirs, ours = _paths(str(pid)), _paths("self")
     groups = JobCgroups()
@@ -251,7 +268,38 @@ def of_process(pid: int) -> JobCgroups:
             if _usable(folder, purpose, version):
                 groups.folders[purpose] = folder
                 groups.versions[purpose] = version
+    if lid and "freeze" in groups.folders:
+        groups.lid = next((above for above in groups.folders["freeze"].parents if above.name == lid), None)
     return groups
+
+
+def parent_path(name: str) -> str:
+    """Below every hierarchy's mount: where a container engine shall put the groups of this job, so that their parent is its lid."""
+    return f"/{_PARENT}/{name}"
+
+
+def kill_below(name: str) -> None:
+    """End what lies below `parent_path`, frozen or not: killed before it is thawed, so that nothing of it runs again."""
+    for mount, version, _ in _mounts():
+        lid = Path(f"{mount}{parent_path(name)}")
+        groups = [*lid.rglob("cgroup.procs")] if lid.is_dir() else []
+        for listed in groups:
+            with contextlib.suppress(OSError):
+                processes.send([int(pid) for pid in listed.read_text().split()], signal.SIGKILL)
+        for folder in [lid, *(listed.parent for listed in groups)]:
+            freezer, thawed = (
+                (folder / "cgroup.freeze", "0") if version == 2 else (folder / "freezer.state", "THAWED")
+            )
+            with contextlib.suppress(OSError):
+                if freezer.exists():
+                    freezer.write_text(thawed)
+
+
+def remove_parents(name: str) -> None:
+    """Delete what an engine made for `parent_path` and leaves behind; only where it is empty."""
+    for mount, _, _ in _mounts():
+        with contextlib.suppress(OSError):
+            os.rmdir(f"{mount}{parent_path(name)}")
 
 
 def version_1_is_mounted() -> bool:

@@ -32,6 +32,7 @@ class Workload:
     devices: list[str] = field(default_factory=list)
     image: str | None = None  # by digest; for runtimes that run images
     owner: str = ""  # whose it is on every node it is moved to: the job's id
+    whole: bool = False  # it will be dumped: it is made of nothing that cannot be brought back elsewhere
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict; the inverse of `from_json`."""

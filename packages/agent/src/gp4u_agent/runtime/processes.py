@@ -1,11 +1,14 @@
 """Reading /proc: the tree below a process, what it uses, whether it can run."""
 
+import ctypes
 import os
 import signal
 from typing import NamedTuple
 
 CLOCK_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)
 _STOPPED = frozenset("TtZX")  # stopped, traced, zombie, dead: cannot run
 
 
@@ -78,6 +81,11 @@ def handles(pid: int, number: signal.Signals) -> bool:
     except OSError:
         return False
     return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
+
+
+def die_with_parent() -> None:
+    """Between fork and exec: SIGKILL when the thread that forked ends."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def send(pids: list[int], number: signal.Signals) -> None:

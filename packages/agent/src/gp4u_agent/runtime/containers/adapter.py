@@ -18,20 +18,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gp4u_agent.runtime import cgroups, processes, seccomp, seccomp_profile, trees
+from gp4u_agent.runtime.bundle import record
+from gp4u_agent.runtime.bundle.dumping import IMAGE, empty, extract, read_record, write_record
 from gp4u_agent.runtime.cgroups import JobCgroups
-from gp4u_agent.runtime.containers import hardening
+from gp4u_agent.runtime.containers import dumping, hardening, libpod, making
 from gp4u_agent.runtime.containers.engine import Engine, EngineUnavailable, connect, process_of
 from gp4u_agent.runtime.containers.images import inspect
 from gp4u_agent.runtime.containers.killing import kill_processes
 from gp4u_agent.runtime.containers.leftovers import container_name, end_container
 from gp4u_agent.runtime.environment import job_environment
 from gp4u_agent.runtime.mounts import give_to, job_uid
-from gp4u_agent.runtime.port import Exit, JobPaths, StartRefused, Usage, Workload
+from gp4u_agent.runtime.port import DumpResult, Exit, JobPaths, StartRefused, Usage, Workload
 
 if TYPE_CHECKING:
     from docker import APIClient
 
 _KILL_TIMEOUT_S = 5.0
+_FREEZE_TIMEOUT_S = 10.0
+_LOOK_AGAIN_S = 0.005
 _CLEAN_UP_TIMEOUT_S = 20.0
 _ENGINE_SILENT_S = 10.0
 """How long after the container's end the engine is asked how it ended."""
@@ -39,7 +43,7 @@ _GUARD_DRAIN_S = 10.0
 
 
 class Containers:
-    """See `port.Runtime`."""
+    """See `port.Runtime` and `port.Dumping`."""
 
     def __init__(self, *, use_cgroups: bool = True) -> None:
         self._use_cgroups = use_cgroups
@@ -56,6 +60,10 @@ class Containers:
         self._path: tuple[str, ...] = hardening.SYSTEM_PATH
         self._out_of_memory_kills = 0
         self._exit: Exit | None = None
+        self._uid = 0
+        self._workload: Workload | None = None
+        self._engine: Engine | None = None
+        self._dumping: tuple[subprocess.Popen[bytes], Path, float] | None = None
 
     # --- starting ---------------------------------------------------------------------------------------
 
@@ -67,6 +75,13 @@ class Containers:
 
     def start(self, workload: Workload, output_fd: int) -> None:
         """See `port.Runtime`. The image must be here already (`images.ensure`)."""
+        self._bring_up(workload, output_fd, None)
+
+    def restore(self, workload: Workload, dump: Path, output_fd: int) -> None:
+        """See `port.Dumping`. Podman alone can: see `making.why_not_whole`."""
+        self._bring_up(workload, output_fd, dump)
+
+    def _bring_up(self, workload: Workload, output_fd: int, dump: Path | None) -> None:
         if workload.image is None:
             raise StartRefused("the job names no image")
         if os.geteuid() != 0 or not self._use_cgroups:
@@ -83,27 +98,49 @@ class Containers:
         import requests  # noqa: PLC0415
 
         self._placement, self._name = workload.name, container_name(workload.name)
+        self._workload, self._engine = workload, engine
         try:
-            self._start(self._client, engine, workload, output_fd)
-        except (docker.errors.DockerException, requests.RequestException, OSError) as error:
-            self.kill()
-            self.clean_up()
-            raise StartRefused(f"the container engine refused: {error}") from error
+            image_id = self._prepare(self._client, engine, workload, output_fd)
+            if dump is None:
+                assert self._output is not None
+                making.make(
+                    self._client,
+                    engine,
+                    workload,
+                    image_id=image_id,
+                    uid=self._uid,
+                    environment=job_environment(workload, self.paths(workload)),
+                    folder=self._output.parent,
+                )
+                self._client.start(self._name)
+                self._hold(self._client, engine, workload, image_id)
+            else:
+                self._bring_back(self._client, engine, workload, image_id, dump)
+            self._tell("go")
+        except (docker.errors.DockerException, requests.RequestException, libpod.Refused, OSError) as error:
+            why = dumping.complaint(str(error)) if dump is not None else str(error)
+            self._give_up()
+            raise StartRefused(f"the container engine refused: {why}") from error
         except StartRefused:
-            self.kill()
-            self.clean_up()
+            self._give_up()
             raise
 
-    def _start(self, client: "APIClient", engine: Engine, workload: Workload, output_fd: int) -> None:
+    def _give_up(self) -> None:
+        self.kill()
+        self.clean_up()
+
+    def _prepare(self, client: "APIClient", engine: Engine, workload: Workload, output_fd: int) -> str:
+        """All that is there before the container: the image's id."""
         assert workload.image is not None
         image = inspect(client, workload.image)
         if image is None:
             raise StartRefused(f"the image {workload.image} is not on this node")
-        real = [device for device in workload.devices if device.startswith(("GPU-", "MIG-"))]
-        if real and not engine.gives_devices:
+        if making.real_devices(workload) and not engine.gives_devices:
             raise StartRefused(f"{engine.kind} {engine.version} cannot give GPUs by their CDI names")
-        self._path = _path_of(image)
-        uid = job_uid(workload.name)
+        if workload.whole and (why_not := making.why_not_whole(engine, workload)):
+            raise StartRefused(f"the job cannot be saved whole in a container: {why_not}")
+        self._path = making.path_of(image)
+        self._uid = uid = job_uid(workload.owner or workload.name)
         give_to(workload.job_dir, uid)
         give_to(workload.control_dir, uid)
         folder = Path(tempfile.mkdtemp(prefix="gp4u-container-"))
@@ -111,6 +148,7 @@ class Containers:
         os.mkfifo(self._output, 0o600)
         os.chown(self._output, uid, uid)
         (folder / "seccomp.json").write_text(seccomp_profile.profile_json())
+        (folder / "criu.conf").write_text(libpod.CRIU_SETTINGS)
         # The guard is there before there is anything to guard.
         self._guard = subprocess.Popen(
             [sys.executable, "-m", f"{__package__}.guard", workload.name, str(self._output)],
@@ -119,33 +157,10 @@ class Containers:
             cwd="/",
             start_new_session=True,
         )
-        network = "none"
-        if workload.network:
-            network = self._name
-            client.create_network(network, driver="bridge", labels=hardening.labels(workload))
-        podman = engine.kind == "podman"
-        config = hardening.host_config(
-            workload,
-            real_devices=real,
-            output=self._output,
-            network=network,
-            seccomp_option=str(folder / "seccomp.json") if podman else seccomp_profile.profile_json(),
-            podman=podman,
-        )
-        environment = job_environment(workload, self.paths(workload))
-        client.create_container(
-            image["Id"],
-            command=hardening.command(workload),
-            entrypoint=[],
-            environment=environment,
-            user=f"{uid}:{uid}",
-            working_dir=hardening.JOB,
-            hostname="job",
-            name=self._name,
-            labels=hardening.labels(workload),
-            host_config=config,
-        )
-        client.start(self._name)
+        return str(image["Id"])
+
+    def _hold(self, client: "APIClient", engine: Engine, workload: Workload, image_id: str) -> None:
+        """Find the container's first process and prove its isolation. Raises StartRefused."""
         self._pid = int(client.inspect_container(self._name)["State"]["Pid"])
         if self._pid <= 0:
             raise StartRefused(f"the container ended at once: {self._said(client)}")
@@ -153,21 +168,57 @@ class Containers:
         first = processes.read_stat(self._pid)
         if first is None or first.state in "ZX":
             raise StartRefused(f"the container ended at once: {self._said(client)}")
-        self._groups = cgroups.of_process(self._pid)
-        lacking = hardening.shortcomings(self._pid, uid, workload, self._groups, process_of(engine.url))
+        lid = libpod.lid_name(engine, workload.name) if workload.whole else ""
+        self._groups = cgroups.of_process(self._pid, lid=lid)
+        self._tell(json.dumps({"pid": self._pid, "ticks": first.started_ticks, "lid": lid}))
+        lacking = hardening.shortcomings(self._pid, self._uid, workload, self._groups, process_of(engine.url))
         if "freeze" not in self._groups.purposes:
             lacking.append("it cannot be frozen")
+        if workload.whole and self._groups.lid is None:
+            lacking.append("it cannot be frozen from above its own control group")
         if lacking:
             raise StartRefused(f"the container is not isolated as it must be: {'; '.join(lacking)}")
         self._applied = {
             "user": "own user id",
             "engine": f"{engine.kind} {engine.version}",
-            "image": image["Id"],
+            "image": image_id,
             "container.pid": str(self._pid),
             **{f"cgroup.{purpose}": value for purpose, value in self._groups.read_back().items()},
         }
-        self._tell(json.dumps({"pid": self._pid, "ticks": first.started_ticks}))
-        self._tell("go")
+
+    def _bring_back(
+        self, client: "APIClient", engine: Engine, workload: Workload, image_id: str, dump: Path
+    ) -> None:
+        """See `port.Dumping.restore`. Podman leaves the tree standing by signals; it goes on only by `thaw`. Raises StartRefused."""
+        assert self._output is not None
+        if not workload.whole:
+            raise StartRefused("only a job that is saved whole is brought back whole")
+        before = read_record(dump)
+        extract(workload, dump, self._uid)
+        folder = self._output.parent
+        place = dumping.Place(
+            placement_label=hardening.labels(workload),
+            sources=libpod.sources(workload, folder) | dumping.own_accounts(dump, folder),
+            criu_config=folder / "criu.conf",
+            seccomp=folder / "seccomp.json",
+            parent=libpod.parent_group(engine, workload.name),
+            image_id=image_id,
+        )
+        dumping.write_description(dump / IMAGE, folder, place)
+        with dumping.archive(dump / IMAGE, folder) as archive:
+            libpod.restore(client, self._name, archive)
+        self._hold(client, engine, workload, image_id)
+        changed = record.differences(before, dumping.record_now(self._pid, self._groups))
+        changed += hardening.strange_folders(self._pid, libpod.sources(workload, folder))
+        if changed:
+            raise StartRefused(f"the restored job is not confined as it was: {'; '.join(changed)}")
+        # From standing by signals to standing by the lid, like any job whose lease is not proven.
+        deadline = time.monotonic() + _FREEZE_TIMEOUT_S
+        while not self._groups.freeze():
+            if time.monotonic() > deadline:
+                raise StartRefused("the restored job cannot be frozen")
+            time.sleep(_LOOK_AGAIN_S)
+        processes.send(self._groups.pids(), signal.SIGCONT)
 
     def _said(self, client: "APIClient") -> str:
         state: dict[str, Any] = client.inspect_container(self._name)["State"]
@@ -263,13 +314,74 @@ class Containers:
 
     def kill(self) -> None:
         """See `port.Runtime`. The end of the container's first process is the end of all in it."""
+        if self._dumping is not None:
+            self._dumping[0].kill()
         kill_processes(self._pidfd, self._groups, within_s=_KILL_TIMEOUT_S)
 
     def _gone(self) -> bool:
         return self._pidfd >= 0 and bool(select.select([self._pidfd], [], [], 0)[0])
 
+    # --- dumps ------------------------------------------------------------------------------------------
+
+    def begin_dump(self, into: Path) -> None:
+        """See `port.Dumping`."""
+        assert self._workload is not None
+        assert self._engine is not None
+        assert self._dumping is None
+        if why_not := making.why_not_whole(self._engine, self._workload):
+            raise OSError(why_not)
+        if not self._workload.whole:
+            raise OSError("the container was not made to be dumped")
+        empty(into)
+        self._dumping = (
+            subprocess.Popen(
+                dumping.dumper_command(self._engine.url, self._name, into, self._workload),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                cwd="/",
+                start_new_session=True,
+                preexec_fn=processes.die_with_parent,
+            ),
+            into,
+            time.monotonic(),
+        )
+
+    def poll_dump(self) -> DumpResult | None:
+        """See `port.Dumping`."""
+        if self._dumping is None:
+            return DumpResult("no dump was begun")
+        dumper, into, _ = self._dumping
+        if self.poll() is not None:
+            dumper.kill()
+            return self._dumped("the job ended meanwhile")
+        code = dumper.poll()
+        if code is None:
+            return None
+        assert dumper.stdout is not None
+        if code != 0:
+            said = dumper.stdout.read().decode("utf-8", "replace").strip()
+            return self._dumped(said or f"the dumper ended with {code}")
+        try:
+            write_record(into, dumping.record_now(self._pid, self._groups))
+        except OSError as error:
+            return self._dumped(str(error))
+        return self._dumped("")
+
+    def _dumped(self, why_not: str) -> DumpResult:
+        """The tree goes on: it stood still by signal, whether its lease has frozen it or not."""
+        assert self._dumping is not None
+        dumper, _, began = self._dumping
+        dumper.wait()
+        assert dumper.stdout is not None
+        dumper.stdout.close()
+        self._dumping = None
+        processes.send(self._groups.pids(), signal.SIGCONT)
+        return DumpResult(why_not, time.monotonic() - began)
+
     def clean_up(self) -> None:
         """See `port.Runtime`."""
+        if self._dumping is not None:
+            self._dumped("it was ended")
         if self._guard is not None:
             self._tell("done")
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -289,11 +401,3 @@ class Containers:
             self._pidfd = -1
         if self._client is not None:
             self._client.close()
-
-
-def _path_of(image: dict[str, Any]) -> tuple[str, ...]:
-    for entry in (image.get("Config") or {}).get("Env") or []:
-        name, _, value = str(entry).partition("=")
-        if name == "PATH" and value:
-            return tuple(part for part in value.split(":") if part)
-    return hardening.SYSTEM_PATH

@@ -30,6 +30,7 @@ class Engine:
         kind: "docker" or "podman": they take the seccomp profile in different ways.
         rootless: its containers live in a user namespace of its owner; then their limits are not ours to set.
         gives_devices: whether it gives GPUs by their CDI names (older ones ignore the request silently).
+        systemd_groups: whether systemd makes its containers' control groups (their parents are then slices).
     """
 
     url: str
@@ -37,6 +38,7 @@ class Engine:
     version: str
     rootless: bool
     gives_devices: bool
+    systemd_groups: bool = False
 
 
 def engine_url() -> str | None:
@@ -83,6 +85,7 @@ def _engine(url: str, said: dict[str, Any], about: dict[str, Any]) -> Engine:
         version=version,
         rootless=bool(about.get("Rootless")) or any("rootless" in option for option in options),
         gives_devices=_numbers(version) >= _CDI_SINCE[kind],
+        systemd_groups=about.get("CgroupDriver") == "systemd",
     )
 
 

@@ -4,7 +4,7 @@ A container is the engine's child, not the shim's: no death signal reaches it. S
 end dies with the shim. It kills the processes itself, by a descriptor that cannot mean another process, and does not need the
 engine for that; the engine is asked afterwards to clean up. The shim in turn ends the container when the guard dies.
 
-On the pipe: `{"pid": n, "ticks": t}` once the container runs, `go` when its isolation is proven (only then is its output opened,
+On the pipe: `{"pid": n, "ticks": t, "lid": name}` once the container runs, `go` when its isolation is proven (only then is its output opened,
 which its first command waits for), `done` when it has ended.
 """
 
@@ -65,7 +65,7 @@ class Guard:
         pidfd = os.pidfd_open(told["pid"])
         if processes.alive(told["pid"], told["ticks"]):
             self._pidfd = pidfd
-            self._groups = cgroups.of_process(told["pid"])
+            self._groups = cgroups.of_process(told["pid"], lid=told["lid"])
 
     def _carry(self) -> None:
         with contextlib.suppress(BlockingIOError):

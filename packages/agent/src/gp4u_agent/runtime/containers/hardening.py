@@ -113,21 +113,38 @@ def shortcomings(pid: int, uid: int, workload: Workload, groups: JobCgroups, eng
         found.append("its root is writable")
     if any(fields[4].endswith(("docker.sock", "podman.sock")) for fields in root):
         found.append("it sees the engine's socket")
-    wanted = {
-        "memory": str(limits.memory_bytes),
-        "pids": str(limits.pids_max),
-    }
-    applied = groups.read_back()
-    for purpose, value in wanted.items():
-        if applied.get(purpose) != value:
-            found.append(f"its {purpose} limit is {applied.get(purpose)}, not {value}")
-    if not _cpu_bounded(applied.get("cpu"), groups, limits.cpus):
-        found.append(f"its cpu limit is {applied.get('cpu')}, not {limits.cpus} cores")
+    found += unbounded(workload, groups, pids_max=limits.pids_max)
     bounds = Path(f"/proc/{pid}/limits").read_text()
     for name, bound in (("Max file size", limits.disk_bytes), ("Max core file size", 0)):
         line = next((line for line in bounds.splitlines() if line.startswith(name)), "")
         if line[len(name) :].split()[1:2] != [str(bound)]:
             found.append(f"{name.lower()} is not {bound}")
+    return found
+
+
+def unbounded(workload: Workload, groups: JobCgroups, *, pids_max: int) -> list[str]:
+    """Limits that its control groups do not keep as they were asked for. Raises OSError."""
+    found = []
+    wanted = {"memory": str(workload.limits.memory_bytes), "pids": str(pids_max)}
+    applied = groups.read_back()
+    for purpose, value in wanted.items():
+        if applied.get(purpose) != value:
+            found.append(f"its {purpose} limit is {applied.get(purpose)}, not {value}")
+    if not _cpu_bounded(applied.get("cpu"), groups, workload.limits.cpus):
+        found.append(f"its cpu limit is {applied.get('cpu')}, not {workload.limits.cpus} cores")
+    return found
+
+
+def strange_folders(pid: int, sources: dict[str, Path]) -> list[str]:
+    """Which of the container's places are not what of this machine should lie there (`sources`: place → this machine's path)."""
+    found = []
+    for where, source in sources.items():
+        try:
+            same = os.path.samefile(f"/proc/{pid}/root{where}", source)
+        except OSError:
+            same = False
+        if not same:
+            found.append(f"{where} is not {source}")
     return found
 
 

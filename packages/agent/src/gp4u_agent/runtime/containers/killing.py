@@ -22,5 +22,6 @@ def kill_processes(pidfd: int, groups: JobCgroups, *, within_s: float) -> None:
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         with contextlib.suppress(OSError, KeyError):
             groups.thaw()  # version 1 delivers the kill only now
+            groups.thaw_below_the_lid()
         if select.select([pidfd], [], [], _LOOK_AGAIN_S)[0]:
             break

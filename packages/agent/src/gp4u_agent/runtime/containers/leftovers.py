@@ -3,6 +3,7 @@
 import contextlib
 import time
 
+from gp4u_agent.runtime import cgroups
 from gp4u_agent.runtime.containers.engine import EngineUnavailable, connect
 
 RETRY_S = 0.5
@@ -17,7 +18,9 @@ def end_container(placement: str, *, within_s: float) -> bool:
     """Kill and remove the container and the network of a placement. True: there is neither now. Blocks."""
     deadline = time.monotonic() + within_s
     while True:
+        cgroups.kill_below(placement)
         if _try_to_end(container_name(placement)):
+            cgroups.remove_parents(placement)
             return True
         if time.monotonic() > deadline:
             return False
