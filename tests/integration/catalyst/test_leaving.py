@@ -17,6 +17,7 @@ from gp4u_server.catalyst.telemetry.service import TelemetryService
 from gp4u_server.catalyst.telemetry.types import DeviceEvent, EventKind, Severity
 from gp4u_server.kit.db import Database
 from gp4u_server.kit.ids import new_id
+from gp4u_server.market.errors import OfferTaken
 from gp4u_server.market.service import Terms
 from gp4u_server.market.types import OfferView
 from gp4u_server.nodes.errors import WindowInvalid
@@ -576,3 +577,40 @@ async def test_h24_a_flapping_node_moves_its_job_three_times_at_most_and_then_is
     assert (flaps, quarantines) == (21, 7)
     assert moves <= 3 * (quarantines if alone else 1), f"{moves} moves"
     assert not found.state.is_final
+
+
+# --- a chosen offer that is held ------------------------------------------------------------------------------
+
+
+async def test_a_chosen_offer_that_is_held_says_when_it_comes_free_and_who_would_make_room(
+    town: Town,
+) -> None:
+    owner, renter, other = await town.person("Otto"), await town.renter(), await town.renter()
+    offer = await town.machine(owner)
+    cheap = await town.submit(renter, kind="interruptible")
+    placement = await town.running(cheap)
+    with pytest.raises(OfferTaken) as refused:
+        await town.submit(other, offer.id)
+    ends_by = (await town.job(cheap.id)).started_at
+    assert ends_by is not None
+    ends_by += timedelta(seconds=cheap.spec.duration_s_max)
+    assert refused.value.extra == {"free_by": ends_by.isoformat(), "makes_room": True}
+    assert f"by {ends_by:%Y-%m-%d %H:%M} UTC at the latest" in refused.value.detail
+    assert "60 s of notice" in refused.value.detail
+    assert await town.moves.run_once() == 0, "nobody is told to leave for a booking that was not made"
+    # What it says is so: without a chosen offer the job gets the GPU.
+    wanted = await town.submit(other)
+    assert await town.moves.run_once() == 1
+    await town.notice_over(cheap)
+    await town.stopped(cheap)
+    await town.capacity.run_once()
+    await town.placing.run_once()
+    assert (await town.placement(wanted.id)).node_id == placement.node_id
+
+    # An on-demand job makes room for nobody.
+    with pytest.raises(OfferTaken) as held:
+        await town.submit(renter, offer.id)
+    assert held.value.extra.keys() == {"free_by"}
+    with pytest.raises(OfferTaken) as interruptible:
+        await town.submit(renter, offer.id, kind="interruptible")
+    assert "makes_room" not in interruptible.value.extra

@@ -88,4 +88,6 @@ def test_h25_a_database_restored_from_a_backup_runs_no_job_twice(rig: World) -> 
         lambda: len(rig.said(job, "began")) > runs + 1, within_s=150, what=f"and again; {rig.story(job)}"
     )
     rig.wait_for_save(job)
+    epochs = [word["epoch"] for word in rig.said(job, "began")]
+    assert epochs[-1] > 1_000_000 > epochs[0], "what was given out after the restore lies above all before"
     rig.end()

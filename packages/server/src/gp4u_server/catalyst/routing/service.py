@@ -14,6 +14,7 @@ from gp4u_server.catalyst.jobs.notice import LiveRun
 from gp4u_server.catalyst.jobs.service import JobService
 from gp4u_server.catalyst.jobs.views import JobView, PlacementView
 from gp4u_server.catalyst.routing import repository
+from gp4u_server.catalyst.routing.chosen import is_busy, refusal
 from gp4u_server.catalyst.routing.decisions import (
     PASSING,
     Candidate,
@@ -27,7 +28,6 @@ from gp4u_server.catalyst.routing.decisions import (
     summary_of_choice,
     weigh,
 )
-from gp4u_server.catalyst.routing.errors import RequirementsNotMet
 from gp4u_server.catalyst.routing.models import RoutingDecisionRow
 from gp4u_server.catalyst.routing.ports import Capacity, FirstChoice, Footprint, Reservation
 from gp4u_server.catalyst.routing.room import may_make_room, room_for
@@ -105,7 +105,7 @@ class Router:
         if prepared is not None:
             candidates = put_first(candidates, prepared)
         if chosen_offer_id is not None:
-            _refuse_unfit(candidates[0])
+            await self._refuse_unfit(session, need, candidates[0])
         taken, reservation = await self._reserve(session, job, need, candidates, now)
         took_ms = (self.clock.monotonic_s() - began_s) * 1000
         if taken is None or reservation is None:
@@ -258,6 +258,19 @@ class Router:
             return None
         return making_room(room.candidate.offer.node_name, len(room.leaving), deadline)
 
+    async def _refuse_unfit(self, session: AsyncSession, need: Need, chosen: Candidate) -> None:
+        runs: list[LiveRun] = []
+        free: list[str] = []
+        if is_busy(chosen):
+            node = await self.market.nodes.view(session, chosen.offer.node_id)
+            mine = [device for device in node.devices if device.model == chosen.offer.gpu_model]
+            uuids = {device.uuid for device in mine}
+            free = [device.uuid for device in mine if device.is_free]
+            runs = [run for run in await self.jobs.runs_on(session, [node.id]) if uuids & {*run.device_uuids}]
+        refused = refusal(chosen, need, free, runs, self.notice_s)
+        if refused is not None:
+            raise refused
+
     async def _circumstances(self, session: AsyncSession, candidates: list[Candidate]) -> Circumstances:
         """How the nodes are that waiting may free, at most a handful."""
         passing = [
@@ -336,14 +349,6 @@ def _by_node(runs: Sequence[LiveRun]) -> dict[str, list[LiveRun]]:
     for run in runs:
         found.setdefault(run.node_id, []).append(run)
     return found
-
-
-def _refuse_unfit(candidate: Candidate) -> None:
-    lasting = [sentence for limit, sentence in candidate.failed if limit not in (*PASSING, Limit.NOT_LISTED)]
-    if lasting:
-        raise RequirementsNotMet(f"This offer cannot run the job: {'; '.join(lasting)}.")
-    if candidate.failed:
-        raise OfferTaken(f"This offer cannot be booked now: {candidate.excluded_because}.")
 
 
 def _stored(candidate: Candidate, chosen: bool) -> dict[str, Any]:
