@@ -136,6 +136,7 @@ async def list_restore_points(fence: QueryFence, checkpoints: Checkpoints, datab
                 step=point.step,
                 origin_job_id=point.job_id if point.job_id != job_id else None,
                 transparent=DumpOut(signed_by=point.transparent["signed_by"]) if point.transparent else None,
+                damaged=point.damaged_at is not None,
             )
             for point in points
         ]

@@ -159,7 +159,7 @@ class CheckpointCollection:
             await rows.points(session, job.id, held),
             self.terms.rule_of(job.spec.checkpoint),
             now,
-            restoring=live is not None and live.running_at is None,
+            restoring=live is not None and (live.running_at is None or live.arriving),
             nothing_kept_after=keep_until,
         )
         newest_seq = await rows.newest_seq(session, job.id)

@@ -153,6 +153,9 @@ class RestorePointOut(Strict):
         default=None, description="whose it is, when the job was forked from it"
     )
     transparent: DumpOut | None = Field(default=None, description="of a dump of the whole job")
+    damaged: bool = Field(
+        default=False, description="a node found it so: read whole, before the job starts, or passed over"
+    )
 
 
 class RestorePointsOut(Strict):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from gp4u_protocol.job_spec import OnNodeLoss, Protection
-from gp4u_protocol.messages import ActualState
+from gp4u_protocol.messages import ActualState, Arriving
 
 from gp4u_server.catalyst.jobs.notice import preemption_pause_s
 from gp4u_server.catalyst.jobs.types import JobState, Outcome, PlacementState
@@ -207,6 +207,28 @@ def overdue(
     if now < created_at + timedelta(seconds=QUEUE_WAIT_S_MAX):
         return None
     return "never_started" if is_placed else "no_capacity"
+
+
+def started_without(arriving: Arriving) -> str:
+    """The headline of a start before all files of the checkpoint are there."""
+    here = arriving.bytes_total - arriving.bytes
+    one = arriving.files == 1
+    return (
+        f"Started with {_size(here)} of {_size(arriving.bytes_total)} restored; "
+        f"{arriving.files} {'file' if one else 'files'} still arriving"
+    )
+
+
+def all_arrived() -> str:
+    """The headline of the moment when the last of them is."""
+    return "All files of the checkpoint are there"
+
+
+def _size(count: int) -> str:
+    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= factor:
+            return f"{count / factor:.1f} {unit}"
+    return f"{count} B"
 
 
 TITLES = {

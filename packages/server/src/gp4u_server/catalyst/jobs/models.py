@@ -107,6 +107,7 @@ class Placement(Base):
     log_next_offset: Mapped[int] = mapped_column(server_default="0")
     recovery: Mapped[dict[str, Any] | None]
     checkpoint_interval: Mapped[dict[str, Any] | None]
+    arriving: Mapped[dict[str, Any] | None]  # lazy files of its checkpoint that follow after the start
     moving_reason: Mapped[str | None]  # leaves in order to go on elsewhere, and why
     notice_reason: Mapped[str | None]
     notice_at: Mapped[datetime | None]

@@ -60,6 +60,16 @@ class WaitingOut(Strict):
     )
 
 
+class ArrivingOut(Strict):
+    """Files of `checkpoint.lazy` that the job started without."""
+
+    files: int = Field(description="that had not arrived when the node last said so; 0: all are there")
+    bytes: int
+    bytes_total: int = Field(description="of the whole checkpoint")
+    since: datetime
+    done_at: datetime | None = Field(description="when all were there")
+
+
 class PlacementOut(Strict):
     id: str
     epoch: int
@@ -78,6 +88,9 @@ class PlacementOut(Strict):
     ended_at: datetime | None
     checkpoint_interval: CheckpointIntervalOut | None = Field(
         default=None, description="of a job whose interval is automatic"
+    )
+    arriving: ArrivingOut | None = Field(
+        default=None, description="of a job that started before all files of its checkpoint were there"
     )
     notice: NoticeOut | None = Field(default=None, description="while it has to leave its node")
     recovery_ms: dict[str, int] | None = Field(

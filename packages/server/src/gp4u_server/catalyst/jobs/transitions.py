@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from gp4u_protocol.job_spec import JobSpec
-from gp4u_protocol.messages import ActualState, Report
+from gp4u_protocol.messages import ActualState, Arriving, Report
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -20,6 +20,8 @@ from gp4u_server.foundation.events import EventBus
 
 NODE_DESIRED_CHANNEL = "gp4u_node_desired"
 WORK_CHANNEL = "gp4u_work"
+RESTORE_FAILED = "restore_failed"
+"""Of a run that was killed: its node found the checkpoint damaged while lazy files of it still arrived."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class Transitions:
             job.last_beat_at = job.lost_at = at
             verdict = decisions.after_lost(facts_of(job, placement))
             placement.reason = "shim_lost" if shim_lost else "killed"
+            if report.reason == RESTORE_FAILED:
+                await self._restored_badly(session, job, placement, report)
             await self.end_placement(session, job, placement, verdict, ran_until)
             await self.apply(session, job, verdict, at, exit_code=None)
             await self.node_changed(session, placement.node_id)
@@ -88,6 +92,54 @@ class Transitions:
             )
         elif report.state is ActualState.RUNNING and placement.running_at is None:
             await self._runs(session, job, placement, report, at)
+        if report.arriving is not None and placement.running_at is not None:
+            await self._arrives(session, job, placement, report.arriving, at)
+
+    async def _arrives(
+        self, session: AsyncSession, job: Job, placement: Placement, said: Arriving, at: datetime
+    ) -> None:
+        """Lazy files of the checkpoint follow, or all have. An agent that was started again says it once more."""
+        before = placement.arriving
+        if before is not None and before["done_at"] is not None:
+            return
+        since = at if before is None else datetime.fromisoformat(before["since"])
+        done = said.files == 0
+        placement.arriving = {
+            "files": said.files,
+            "bytes": said.bytes,
+            "bytes_total": said.bytes_total if before is None else before["bytes_total"],
+            "since": since.isoformat(),
+            "done_at": at.isoformat() if done else None,
+        }
+        if done or before is None:
+            title = decisions.all_arrived() if done else decisions.started_without(said)
+            await self.timeline.append(
+                session,
+                job,
+                EventKind.ARRIVING,
+                title,
+                epoch=placement.epoch,
+                ms=ms_between(since, at) if done else None,
+                files=said.files,
+                bytes=said.bytes,
+                bytes_total=placement.arriving["bytes_total"],
+            )
+
+    async def _restored_badly(
+        self, session: AsyncSession, job: Job, placement: Placement, report: Report
+    ) -> None:
+        """It ran while files of its checkpoint arrived, and one is damaged. What it saved since carries the damage on, so nothing of
+        this run counts; the next begins with the newest checkpoint that is sound."""
+        placement.reason, placement.checkpoint_at = RESTORE_FAILED, None
+        await self.timeline.append(
+            session,
+            job,
+            EventKind.RETRYING,
+            "A file of the checkpoint is damaged",
+            epoch=placement.epoch,
+            reason=RESTORE_FAILED,
+            sentence=report.detail,
+        )
 
     async def _runs(
         self, session: AsyncSession, job: Job, placement: Placement, report: Report, at: datetime

@@ -59,6 +59,7 @@ class EventKind(StrEnum):
     STARTING = "starting"
     RESTORING = "restoring"
     RUNNING = "running"
+    ARRIVING = "arriving"  # it started while lazy files of its checkpoint still arrive; all of them are there
     CHECKPOINT = "checkpoint"
     NODE_SUSPECT = "node_suspect"
     NODE_BACK = "node_back"

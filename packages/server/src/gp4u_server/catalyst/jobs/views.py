@@ -81,6 +81,8 @@ class PlacementView:
     checkpoint_at: datetime | None
     ended_at: datetime | None
     recovery: dict[str, int] | None
+    arriving: bool = False
+    """Lazy files of the checkpoint that it restores have not all arrived."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,7 @@ def placement_view(placement: Placement, renter_id: str) -> PlacementView:
         checkpoint_at=placement.checkpoint_at,
         ended_at=placement.ended_at,
         recovery=placement.recovery,
+        arriving=placement.arriving is not None and placement.arriving["done_at"] is None,
     )
 
 
@@ -192,6 +195,7 @@ def placement_spec(job: Job, placement: Placement, now: datetime) -> PlacementSp
         checkpoint_path=spec.checkpoint.path,
         checkpoint_every_s=max(1, round(interval.get("every_s", spec.checkpoint.every_s))),
         checkpoint_verify=spec.checkpoint.verify,
+        checkpoint_lazy=list(spec.checkpoint.lazy),
         checkpoint_hazard_per_hour=interval.get("hazard_per_hour"),
         transparent=placement.transparent,
         upload_id=spec.upload_id,
