@@ -18,7 +18,7 @@ from gp4u_server.nodes.events import NodeDutyChanged, NodeLivenessChanged
 from gp4u_server.nodes.service import NodeService
 from gp4u_server.nodes.types import Duty, Liveness
 
-RUN_GIVEN_UP = frozenset({"shim_lost", "killed"})
+RUN_GIVEN_UP = frozenset({"shim_lost", "killed", "restore_failed"})
 _KINDS = {Outcome.FAILED: IncidentKind.JOB_FAILED, Outcome.START_FAILED: IncidentKind.START_FAILED}
 
 
