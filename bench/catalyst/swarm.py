@@ -55,8 +55,9 @@ def facts_of(number: int) -> NodeFacts:
 
 
 def enrol(database_url: str, owner_email: str, count: int) -> list[dict[str, str]]:
-    """Write `count` verified nodes of an owner, without offers. Returns each one's id and private key."""
+    """Write `count` verified nodes of an owner, without offers, as joining would. Returns each one's id and private key."""
     members: list[dict[str, str]] = []
+    devices: list[tuple[str, str, DeviceFacts]] = []
     with psycopg.connect(database_url) as connection:
         found = connection.execute("SELECT id FROM users WHERE email = %s", [owner_email]).fetchone()
         assert found, f"there is no account {owner_email}"
@@ -68,10 +69,18 @@ def enrol(database_url: str, owner_email: str, count: int) -> list[dict[str, str
                 public = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
                 copy.write_row(
                     (node_id, found[0], facts.hostname, "eu-north", "verified", public, True,
-                     Jsonb(facts.model_dump(mode="json")), facts.cpus, facts.memory_mb, facts.disk_free_mb, "now")
+                     Jsonb(facts.model_dump(mode="json", exclude={"disk_free_mb"})), facts.cpus, facts.memory_mb, facts.disk_free_mb, "now")
                 )  # fmt: skip
                 private = key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
+                devices += [(new_id("dev"), node_id, device) for device in facts.devices]
                 members.append({"node_id": node_id, "key": base64.b64encode(private).decode()})
+        columns = "id, node_id, uuid, model, vram_mb, simulated, position, present, enrolled"
+        with connection.cursor().copy(f"COPY devices ({columns}) FROM STDIN") as copy:
+            for device_id, node_id, device in devices:
+                copy.write_row(
+                    (device_id, node_id, device.uuid, device.model, device.vram_mb, True, 0, True, True)
+                )
+        connection.execute("ANALYZE nodes, devices")
     return members
 
 

@@ -120,7 +120,7 @@ def _many(first: int, seeds: int, jobs: int) -> int:
         _say(failure.says)
     _say(
         f"{total.failed} of {total.seeds} seeds broke a promise; {wall_s:.1f} s, {total.seeds / wall_s:.0f} seeds/s "
-        f"with {jobs} processes ({1000 * total.cpu_s / total.seeds:.2f} ms of processor a seed)"
+        f"with {jobs} processes; {total.cpu_s:.1f} s of processor, {1000 * total.cpu_s / total.seeds:.2f} ms a seed"
     )
     return int(total.failed > 0)
 

@@ -4,6 +4,7 @@ The relay (controller) forwards rows in id order to Valkey for fan-out and marks
 fact: readers of a stream always re-read PostgreSQL from their last id and use the message only as a wake-up.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -38,6 +39,14 @@ class PostgresOutbox:
     async def append(self, session: AsyncSession, topic: str, key: str, payload: dict[str, Any]) -> None:
         """Write one message in the caller's transaction."""
         await session.execute(insert(OutboxRow).values(topic=topic, key=key, payload=payload))
+        await session.execute(select_notify())
+
+    async def append_all(
+        self, session: AsyncSession, messages: Sequence[tuple[str, str, dict[str, Any]]]
+    ) -> None:
+        """Write many messages, in this order, as (topic, key, payload)."""
+        rows = [{"topic": topic, "key": key, "payload": payload} for topic, key, payload in messages]
+        await session.execute(insert(OutboxRow), rows)
         await session.execute(select_notify())
 
 

@@ -73,8 +73,9 @@ async def _serve_agent(hub: Hub, websocket: WebSocket) -> None:
     await websocket.accept()
     with contextlib.ExitStack() as until_attached:
         try:
-            async with asyncio.timeout(HANDSHAKE_S_MAX):
-                proven = await shake_hands(websocket, hub, until_attached)
+            until = asyncio.get_running_loop().time() + HANDSHAKE_S_MAX
+            async with asyncio.timeout_at(until):
+                proven = await shake_hands(websocket, hub, until_attached, until)
         except Refusal as refusal:
             hub.metrics.refused.labels(code=refusal.message.code).inc()
             log.info("agent_refused", code=refusal.message.code, detail=refusal.message.detail)

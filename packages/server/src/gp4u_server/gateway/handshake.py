@@ -23,9 +23,10 @@ from gp4u_protocol.messages import (
 from pydantic import ValidationError
 from starlette.websockets import WebSocket
 
-from gp4u_server.catalyst.health.service import Connected
+from gp4u_server.catalyst.health.service import Connected, Unheard
 from gp4u_server.gateway.hub import Hub
 from gp4u_server.kit.errors import DomainError
+from gp4u_server.nodes.arrivals import Arrival
 from gp4u_server.nodes.types import NodeStatus
 
 log = structlog.get_logger(__name__)
@@ -62,9 +63,10 @@ async def next_message(websocket: WebSocket) -> AgentMessage:
         raise Refusal("malformed_message", f"{first['msg']} at {first['loc']}", retry=True) from error
 
 
-async def shake_hands(websocket: WebSocket, hub: Hub, until_attached: ExitStack) -> Proven:
+async def shake_hands(websocket: WebSocket, hub: Hub, until_attached: ExitStack, until: float) -> Proven:
     """Prove the peer and open its session in the database. Raises Refusal.
 
+    `until`: when the caller gives up, on the loop's clock.
     `until_attached`: to be closed when somebody holds the session: what is wanted of the node may change until then.
     """
     hello = await next_message(websocket)
@@ -76,8 +78,7 @@ async def shake_hands(websocket: WebSocket, hub: Hub, until_attached: ExitStack)
             f"This gateway speaks version {PROTOCOL_VERSION}; the agent speaks {hello.protocol_version}. Update it.",
             retry=False,
         )
-    async with hub.database.transaction() as session:
-        identity = await hub.nodes.identity(session, hello.node_id)
+    identity = await hub.opener.identity(hello.node_id)
     nonce = secrets.token_urlsafe(NONCE_BYTES)
     await websocket.send_text(Challenge(nonce=nonce).model_dump_json())
     proof = await next_message(websocket)
@@ -98,29 +99,20 @@ async def shake_hands(websocket: WebSocket, hub: Hub, until_attached: ExitStack)
         raise Refusal("not_ready", "The gateway is starting or cut off; try again.", retry=True)
     gateway_id = hub.gateway_id
     until_attached.enter_context(hub.shaking_hands(hello.node_id))
-    held = hub.table.session_no(hello.node_id) is not None
-    silent_s = hub.table.silent_s(hello.node_id, hub.clock.monotonic_s()) if held else None
+    unheard = None
+    if hub.table.session_no(hello.node_id) is not None:
+        silent_s = hub.table.silent_s(hello.node_id, hub.clock.monotonic_s())
+        unheard = Unheard(silent_s, hub.was_cut_off(silent_s))
+    arrival = Arrival(hello.node_id, hello.facts, hello.life)
     try:
-        async with hub.database.transaction() as session:
-            connected = await hub.health.node_connected(
-                session,
-                hello.node_id,
-                gateway_id=gateway_id,
-                facts=hello.facts,
-                life=hello.life,
-                silent_s=silent_s,
-                cut_off=hub.was_cut_off(silent_s),
-            )
-            standbys = None
-            if hub.standbys is not None:
-                standbys = await hub.standbys.wanted_on_node(session, hello.node_id)
+        opened = await hub.opener.open(arrival, gateway_id=gateway_id, unheard=unheard, until=until)
     except DomainError as error:
         raise Refusal(error.code, error.detail, retry=False) from error
     if hub.gateway_id != gateway_id:
         raise Refusal("not_ready", "The gateway begins anew; try again.", retry=True)
     # While we could renew nothing we had sent it away: that says nothing of its link.
-    resumed = hello.resumed and not hub.was_cut_off(silent_s)
-    return Proven(hello.node_id, connected, resumed, standbys)
+    resumed = hello.resumed and not (unheard is not None and unheard.cut_off)
+    return Proven(hello.node_id, opened.connected, resumed, opened.standbys)
 
 
 def _signed(public_key: bytes, node_id: str, nonce: str, signature: str) -> bool:

@@ -21,6 +21,7 @@ from gp4u_server.foundation.streams import Streams
 from gp4u_server.gateway.change_writing import ChangeWriter
 from gp4u_server.gateway.decisions import UnwrittenLosses
 from gp4u_server.gateway.metrics import GatewayMetrics
+from gp4u_server.gateway.opening import SessionOpener
 from gp4u_server.gateway.polling import Poll
 from gp4u_server.gateway.telemetry_buffer import TelemetryBuffer
 from gp4u_server.kit.clock import Clock
@@ -137,6 +138,7 @@ class Hub:
             say_goodbye=self.say_goodbye,
         )
         self._writer.unsettled = self.poll.look_again
+        self.opener = SessionOpener(database, nodes, health, standbys, self.metrics)
         self._publishes: asyncio.Queue[Callable[[], Awaitable[object]]] = asyncio.Queue(PUBLISH_QUEUED_MAX)
         # Handshakes under way, and those of them during which something new was wanted of the node.
         self._shaking: Counter[str] = Counter()
@@ -160,6 +162,7 @@ class Hub:
             group.create_task(self._poll_loop())
             group.create_task(self._ttl_loop())
             group.create_task(self._writer.run())
+            group.create_task(self.opener.run())
             group.create_task(self._publish_loop())
             if self.telemetry is not None:
                 group.create_task(self.telemetry.run())

@@ -47,6 +47,12 @@ class GatewayMetrics:
             ["why"],
             registry=self.registry,
         )
+        self.opened = Counter(
+            "gp4u_gateway_sessions_opened",
+            "Sessions begun: in one transaction with others, or alone",
+            ["how"],
+            registry=self.registry,
+        )
         self.cut_off = Counter(
             "gp4u_gateway_cut_off",
             "Times that the agents were sent away because the database was out of reach",

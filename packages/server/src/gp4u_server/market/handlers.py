@@ -1,5 +1,6 @@
 """The market's reactions to facts about nodes, in the transaction of the fact."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -23,7 +24,7 @@ class MarketHandlers:
 
     def subscribe(self, bus: EventBus) -> None:
         """Register everything (called by bootstrap)."""
-        bus.subscribe(NodeLivenessChanged, self.on_liveness_changed)
+        bus.subscribe(NodeLivenessChanged, self.on_liveness_changed, self.on_livenesses_changed)
         bus.subscribe(NodeFactsChanged, self.on_facts_changed)
         bus.subscribe(NodeDutyChanged, self.on_duty_changed)
         bus.subscribe(NodeRemoved, self.on_removed)
@@ -32,6 +33,13 @@ class MarketHandlers:
     async def on_liveness_changed(self, session: AsyncSession, event: NodeLivenessChanged) -> None:
         """The node can, or can no longer, be booked."""
         await self.market.refresh(session, event.node_id)
+
+    async def on_livenesses_changed(
+        self, session: AsyncSession, events: Sequence[NodeLivenessChanged]
+    ) -> None:
+        """The same of several nodes."""
+        for node_id in await self.market.listed(session, [event.node_id for event in events]):
+            await self.market.refresh(session, node_id)
 
     async def on_facts_changed(self, session: AsyncSession, event: NodeFactsChanged) -> None:
         """The node has other hardware, or another standing."""

@@ -84,6 +84,13 @@ async def standing_offer(session: AsyncSession, node_id: str) -> OfferView | Non
     return None if row is None else view(row)
 
 
+async def nodes_with_offers(session: AsyncSession, node_ids: Sequence[str]) -> set[str]:
+    """Those of these nodes whose offer is not withdrawn."""
+    return set(
+        await session.scalars(select(OfferRow.node_id).where(OfferRow.node_id.in_(node_ids), text(STANDING)))
+    )
+
+
 async def owned_offers(
     session: AsyncSession, owner_id: str, *, before_id: str | None, limit: int
 ) -> list[OfferView]:

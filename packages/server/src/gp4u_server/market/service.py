@@ -210,6 +210,10 @@ class MarketService:
 
     # --- keeping offers in step ----------------------------------------------------------------------------
 
+    async def listed(self, session: AsyncSession, node_ids: Sequence[str]) -> list[str]:
+        """Those of these nodes that have an offer, in the order of their ids."""
+        return sorted(await repository.nodes_with_offers(session, node_ids))
+
     async def refresh(self, session: AsyncSession, node_id: str) -> None:
         """Bring the node's offer up to date with the node: liveness, free devices, hardware, reliability."""
         offer = await repository.standing_offer(session, node_id)

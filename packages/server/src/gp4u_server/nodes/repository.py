@@ -107,6 +107,14 @@ async def identity(session: AsyncSession, node_id: str) -> Row[bytes, str] | Non
     return found.one_or_none()
 
 
+async def identities(session: AsyncSession, node_ids: Sequence[str]) -> Sequence[Row[str, bytes, str]]:
+    """Ids, public keys and status, removed nodes included."""
+    found = await session.execute(
+        select(NodeRow.id, NodeRow.public_key, NodeRow.status).where(NodeRow.id.in_(node_ids))
+    )
+    return found.all()
+
+
 async def transparent_facts(session: AsyncSession, node_ids: Collection[str]) -> dict[str, Any]:
     """What nodes told of whole-job checkpoints; those that told nothing are missing."""
     told = NodeRow.facts["transparent"]

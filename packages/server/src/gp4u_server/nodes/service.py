@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from gp4u_server.kit.ids import new_id
 from gp4u_server.nodes import repository, score_repository
+from gp4u_server.nodes.arrivals import NodeArrivals
 from gp4u_server.nodes.decisions import check_facts, free_name, proven_key, slug
 from gp4u_server.nodes.device_care import DeviceCare
 from gp4u_server.nodes.duties import closed_downtime
@@ -53,7 +54,7 @@ ORPHANS_BATCH_MAX = 1000
 
 
 @dataclass(frozen=True)
-class NodeService(NodeScores, NodeWindows, DeviceCare):
+class NodeService(NodeArrivals, NodeScores, NodeWindows, DeviceCare):
     """Enrolment, identity, liveness, duty, maintenance windows, devices and statistics of nodes.
 
     `allow_simulated` False refuses machines whose GPUs are invented (a marketplace for real money wants that).
@@ -276,6 +277,13 @@ class NodeService(NodeScores, NodeWindows, DeviceCare):
         """Key and status of a node (removed ones too), or None for an unknown id."""
         row = await repository.identity(session, node_id)
         return None if row is None else NodeIdentity(row.public_key, NodeStatus(row.status))
+
+    async def identities(self, session: AsyncSession, node_ids: Sequence[str]) -> dict[str, NodeIdentity]:
+        """The same of several nodes; unknown ids are left out."""
+        return {
+            row.id: NodeIdentity(row.public_key, NodeStatus(row.status))
+            for row in await repository.identities(session, node_ids)
+        }
 
     async def transparent_facts(
         self, session: AsyncSession, node_ids: Collection[str]

@@ -1,5 +1,6 @@
 """What makes room for jobs that wait: a node that comes (back) online, is verified, or has a run less."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -28,7 +29,7 @@ class CapacityHandlers:
 
     def subscribe(self, bus: EventBus) -> None:
         """Register everything (called by bootstrap)."""
-        bus.subscribe(NodeLivenessChanged, self.liveness_changed)
+        bus.subscribe(NodeLivenessChanged, self.liveness_changed, self.livenesses_changed)
         bus.subscribe(NodeFactsChanged, self.facts_changed)
         bus.subscribe(NodeDutyChanged, self.duty_changed)
         bus.subscribe(NodeDrainRequested, self.drain_requested)
@@ -39,6 +40,13 @@ class CapacityHandlers:
         """The node is there (again)."""
         if event.liveness is Liveness.ONLINE:
             await self._signal(session, event.node_id)
+
+    async def livenesses_changed(self, session: AsyncSession, events: Sequence[NodeLivenessChanged]) -> None:
+        """The same of several nodes."""
+        there = [event.node_id for event in events if event.liveness is Liveness.ONLINE]
+        if there:
+            await repository.signal_capacities(session, there)
+            await notify(session, WORK_CHANNEL, "")
 
     async def facts_changed(self, session: AsyncSession, event: NodeFactsChanged) -> None:
         """The node was verified, or has other hardware."""

@@ -74,6 +74,20 @@ async def alive_after(session: AsyncSession, gateway_id: str, after: str, limit:
     return _sights(found)
 
 
+async def unwatched_s(session: AsyncSession, gateway_ids: Iterable[str | None]) -> dict[str, float]:
+    """Gateway → for how many seconds it has not renewed its right to renew leases."""
+    if not (asked := [each for each in gateway_ids if each is not None]):
+        return {}
+    found = await session.execute(
+        text(
+            "SELECT gateway_id, extract(epoch FROM clock_timestamp() - renewed_at) AS seconds FROM gateway_authorities"
+            " WHERE gateway_id = ANY(:ids)"
+        ),
+        {"ids": asked},
+    )
+    return {row.gateway_id: float(row.seconds) for row in found}
+
+
 def _sights(rows: Iterable[Any]) -> dict[str, NodeSight]:
     return {
         row.id: NodeSight(

@@ -1,8 +1,9 @@
 """Writes changes of liveness, and only changes. Every write is guarded by the node's session number."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from gp4u_protocol.lease import freeze_after_s
 from gp4u_protocol.lease_core import LeaseId
@@ -17,6 +18,7 @@ from gp4u_server.catalyst.health.lease_table import Change, NodeState, TtlNote
 from gp4u_server.catalyst.health.models import GatewayAuthority
 from gp4u_server.catalyst.health.repository import Changes, NodeSight
 from gp4u_server.catalyst.jobs.service import JobService, LeasedPlacement
+from gp4u_server.nodes.arrivals import Arrival
 from gp4u_server.nodes.service import NodeService
 from gp4u_server.nodes.types import Liveness
 
@@ -39,6 +41,13 @@ class Connected:
             for placement in self.placements
             if placement.claimed
         }
+
+
+class Unheard(NamedTuple):
+    """An earlier session of a node that is still in a gateway's memory."""
+
+    silent_s: float
+    cut_off: bool
 
 
 @dataclass(frozen=True)
@@ -84,6 +93,56 @@ class HealthService:
             await self.jobs.live_on_node(session, node_id),
             ttl_s,
         )
+
+    async def nodes_connected(
+        self,
+        session: AsyncSession,
+        arrivals: Sequence[Arrival],
+        *,
+        gateway_id: str,
+        unheard: Mapping[str, Unheard],
+    ) -> dict[str, Connected]:
+        """What `node_connected` does, for those of these nodes that need nothing but a new session; the others are left out.
+
+        `unheard`: of nodes with an earlier session in this very gateway's memory. Rows of nodes are locked (none is waited for), and
+        rows of jobs are not: nothing is written about those. Whoever wants to write that a node wavers holds its row.
+        """
+        standing = await self.nodes.lock_arrivals(session, arrivals)
+        unwatched = await repository.unwatched_s(
+            session,
+            {node.gateway_id for node in standing.values() if node.gateway_id not in (None, gateway_id)},
+        )
+        live = await self.jobs.live_on_nodes(session, list(standing))
+        plain = [
+            node
+            for node_id, node in standing.items()
+            if not live[node_id]
+            or self._goes_on(live[node_id], unheard.get(node_id), unwatched.get(node.gateway_id or ""))
+        ]
+        if not plain:
+            return {}
+        arrived = await self.nodes.record_arrivals(
+            session,
+            plain,
+            arrivals,
+            gateway_id=gateway_id,
+            now=await _db_now(session),
+            lease_ttl_s=self.lease_ttl_s,
+        )
+        return {
+            node_id: Connected(each.session_no, each.desired_version, live[node_id], each.lease_ttl_ms / 1000)
+            for node_id, each in arrived.items()
+        }
+
+    def _goes_on(
+        self, live: Sequence[LeasedPlacement], unheard: Unheard | None, unwatched_s: float | None
+    ) -> bool:
+        """Whether nothing is to be written of what lives on a node that connects: no lease of it ran out."""
+        if any(placement.interrupted for placement in live) or (unheard is not None and unheard.cut_off):
+            return False
+        silent_s = unwatched_s if unwatched_s is not None else (unheard.silent_s if unheard else None)
+        # The shortest TTL: whose leases last longer is asked about one by one.
+        return writes_of_connecting(silent_s, self.lease_ttl_s) == (Write.RESTORED,)
 
     async def note_ttls(self, session: AsyncSession, notes: Sequence[TtlNote]) -> list[TtlNote]:
         """Write how long nodes' leases last, before longer ones are granted and after they can be in force no more.

@@ -1,5 +1,6 @@
 """Open incidents, with what is known at once. In the transaction of the fact: rows are inserted, nothing is decided."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -32,7 +33,7 @@ class Opening:
 
     def subscribe(self) -> None:
         """Register everything (called by bootstrap)."""
-        self.bus.subscribe(NodeLivenessChanged, self.liveness_changed)
+        self.bus.subscribe(NodeLivenessChanged, self.liveness_changed, self.livenesses_changed)
         self.bus.subscribe(NodeDutyChanged, self.duty_changed)
         self.bus.subscribe(PlacementEnded, self.run_ended)
 
@@ -42,6 +43,13 @@ class Opening:
             await self._node_lost(session, event)
         elif event.liveness is Liveness.ONLINE and event.was is not Liveness.SUSPECT:
             await self._node_back(session, event)
+
+    async def livenesses_changed(self, session: AsyncSession, events: Sequence[NodeLivenessChanged]) -> None:
+        """The same of several nodes. Few of those that come back were ever declared lost."""
+        away = await repository.nodes_away(session, [event.node_id for event in events])
+        for event in events:
+            if event.liveness is not Liveness.ONLINE or event.node_id in away:
+                await self.liveness_changed(session, event)
 
     async def _node_lost(self, session: AsyncSession, event: NodeLivenessChanged) -> None:
         node = await repository.node_of(session, event.node_id)

@@ -62,6 +62,19 @@ async def away(session: AsyncSession, node_id: str) -> Sequence[Incident]:
     return (await session.scalars(query.execution_options(populate_existing=True))).all()
 
 
+async def nodes_away(session: AsyncSession, node_ids: Sequence[str]) -> set[str]:
+    """Those of these nodes that have not come back yet after a loss."""
+    return set(
+        await session.scalars(
+            select(Incident.node_id).where(
+                Incident.node_id.in_(node_ids),
+                Incident.kind == IncidentKind.NODE_LOST,
+                Incident.returned_at.is_(None),
+            )
+        )
+    )
+
+
 async def loss_at(session: AsyncSession, node_id: str, at: datetime) -> Row[str, datetime | None] | None:
     """The newest loss of the node that was declared at `at` or before: (id, settled_at)."""
     found = await session.execute(

@@ -1,5 +1,6 @@
 """What a node says about its placements: claims, reports, output, checkpoints, progress."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gp4u_protocol.job_spec import Protection
@@ -28,6 +29,8 @@ class LeasedPlacement:
     claimed: bool
     wants_first_step: bool
     step_before: int | None
+    interrupted: bool = False
+    """Its node did not answer; its running time is confirmed only until then."""
 
 
 @dataclass(frozen=True)
@@ -36,17 +39,27 @@ class Reports(Losses):
 
     async def live_on_node(self, session: AsyncSession, node_id: str) -> list[LeasedPlacement]:
         """What the node should run now: the body of `Desired`."""
+        return (await self.live_on_nodes(session, [node_id]))[node_id]
+
+    async def live_on_nodes(
+        self, session: AsyncSession, node_ids: Sequence[str]
+    ) -> dict[str, list[LeasedPlacement]]:
+        """What each of these nodes should run now."""
         now = await db_now(session)
-        return [
-            LeasedPlacement(
-                spec=placement_spec(job, placement, now),
-                renter_id=job.renter_id,
-                claimed=placement.state != PlacementState.OFFERED.value,
-                wants_first_step=placement.recovery is not None and "first_step_ms" not in placement.recovery,
-                step_before=(job.progress or {}).get("step"),
+        found: dict[str, list[LeasedPlacement]] = {node_id: [] for node_id in node_ids}
+        for job, placement in await repository.live_on_nodes(session, node_ids):
+            found[placement.node_id].append(
+                LeasedPlacement(
+                    spec=placement_spec(job, placement, now),
+                    renter_id=job.renter_id,
+                    claimed=placement.state != PlacementState.OFFERED.value,
+                    wants_first_step=placement.recovery is not None
+                    and "first_step_ms" not in placement.recovery,
+                    step_before=(job.progress or {}).get("step"),
+                    interrupted=placement.interrupted_at is not None,
+                )
             )
-            for job, placement in await repository.live_on_node(session, node_id)
-        ]
+        return found
 
     async def record_claim(self, session: AsyncSession, node_id: str, placement_id: str, epoch: int) -> bytes:
         """The node takes the placement. Returns the job's data key; again on every repetition.

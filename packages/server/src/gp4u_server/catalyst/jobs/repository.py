@@ -298,10 +298,15 @@ async def folder_wanted_at(session: AsyncSession, renter_id: str, upload_id: str
 
 async def live_on_node(session: AsyncSession, node_id: str) -> Sequence[tuple[Job, Placement]]:
     """What a node should run, unlocked."""
+    return await live_on_nodes(session, [node_id])
+
+
+async def live_on_nodes(session: AsyncSession, node_ids: Sequence[str]) -> Sequence[tuple[Job, Placement]]:
+    """What these nodes should run, unlocked."""
     statement = (
         select(Job, Placement)
         .join(Placement, Placement.job_id == Job.id)
-        .where(Placement.node_id == node_id, _LIVE)
+        .where(Placement.node_id.in_(node_ids), _LIVE)
         .order_by(Placement.id)
         .execution_options(populate_existing=True)
     )

@@ -1,5 +1,6 @@
 """What standbys do when jobs and nodes say something. Runs in the speaker's transaction; touches no account."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gp4u_protocol.job_spec import Protection
@@ -27,7 +28,7 @@ class StandbyHandlers:
         bus.subscribe(PlacementEnded, self.placement_ended)
         bus.subscribe(JobEnded, self.job_ended)
         bus.subscribe(CheckpointSaved, self.checkpoint_saved)
-        bus.subscribe(NodeLivenessChanged, self.node_changed)
+        bus.subscribe(NodeLivenessChanged, self.node_changed, self.nodes_changed)
         bus.subscribe(NodeDutyChanged, self.node_changed)
         bus.subscribe(NodeDrainRequested, self.node_changed)
 
@@ -58,5 +59,13 @@ class StandbyHandlers:
         self, session: AsyncSession, event: NodeLivenessChanged | NodeDutyChanged | NodeDrainRequested
     ) -> None:
         """A node wavers, is back, or takes no jobs: look at whom it stands by for. Its own row is locked here, so no job is."""
-        if await repository.watch_node(session, event.node_id, await db_now(session)):
+        await self._watch(session, [event.node_id])
+
+    async def nodes_changed(self, session: AsyncSession, events: Sequence[NodeLivenessChanged]) -> None:
+        """The same of several nodes."""
+        await self._watch(session, [event.node_id for event in events])
+
+    @staticmethod
+    async def _watch(session: AsyncSession, node_ids: Sequence[str]) -> None:
+        if await repository.watch_nodes(session, node_ids, await db_now(session)):
             await notify(session, STANDBY_CHANNEL, "")

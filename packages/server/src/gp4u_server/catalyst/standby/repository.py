@@ -48,6 +48,13 @@ async def live_on_node(session: AsyncSession, node_id: str) -> Sequence[Standby]
     return (await session.scalars(statement.execution_options(populate_existing=True))).all()
 
 
+async def standing_by(session: AsyncSession, node_ids: Sequence[str]) -> set[str]:
+    """Those of these nodes that stand by for anything."""
+    return set(
+        await session.scalars(select(Standby.node_id).where(Standby.node_id.in_(node_ids), text(LIVE)))
+    )
+
+
 async def spoken_for(session: AsyncSession) -> dict[str, int]:
     """node → GPUs that standbys count on there."""
     rows = await session.execute(
@@ -107,9 +114,9 @@ async def watch(session: AsyncSession, job_id: str, at: datetime) -> None:
     )
 
 
-async def watch_node(session: AsyncSession, node_id: str, at: datetime) -> int:
-    """Look at every job that a node stands by for; answers how many."""
-    jobs = select(Standby.job_id).where(Standby.node_id == node_id, text(LIVE))
+async def watch_nodes(session: AsyncSession, node_ids: Sequence[str], at: datetime) -> int:
+    """Look at every job that these nodes stand by for; answers how many."""
+    jobs = select(Standby.job_id).where(Standby.node_id.in_(node_ids), text(LIVE))
     # Skipping what somebody is just looking at: its next look is seconds away, and nobody here may wait for it.
     chosen = (
         select(StandbyWatch.job_id)

@@ -4,6 +4,7 @@ One look does at most one thing that touches accounts, because two meters' accou
 against the order of locks.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -239,6 +240,16 @@ class StandbyService(Succession):
                 )
             )
         return specs
+
+    async def wanted_on_nodes(
+        self, session: AsyncSession, node_ids: Sequence[str]
+    ) -> dict[str, list[StandbySpec]]:
+        """The same of several nodes."""
+        busy = await repository.standing_by(session, node_ids)
+        return {
+            node_id: await self.wanted_on_node(session, node_id) if node_id in busy else []
+            for node_id in node_ids
+        }
 
     async def record_report(self, session: AsyncSession, node_id: str, report: StandbyReport) -> None:
         """What the node says of its standby. Anybody else's, or one that is over, changes nothing."""
