@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from gp4u_agent import inside
 from gp4u_agent.checkpoint.commits import ControlFolder
+from gp4u_agent.pending_board import PendingBoard
 
 
 @contextmanager
@@ -128,3 +129,30 @@ def test_the_helper_at_home_does_nothing(tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stdout) == (0, "checkpoints\n"), done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoints"]
+
+
+def test_the_helper_waits_for_what_still_arrives_and_asks_for_it(tmp_path: Path) -> None:
+    folder, pending = tmp_path / "ckpt", tmp_path / "restore-pending.json"
+    folder.mkdir()
+    (folder / "here").write_text("x")
+    pending.write_text(json.dumps({"files": 1, "bytes": 1, "paths": ["data/a"]}))
+    environment = {
+        "GP4U_CHECKPOINT_DIR": str(folder),
+        "GP4U_CONTROL_DIR": str(tmp_path),
+        "GP4U_RESTORE_PENDING": str(pending),
+    }
+    done = helper(
+        "assert gp4u_job.pending() == ['data/a']\n"
+        "assert gp4u_job.wait_for('here') and gp4u_job.wait_for('not in the checkpoint')\n"
+        "try: gp4u_job.wait_for('data', timeout_s=0)\nexcept TimeoutError: print('not yet')",
+        **environment,
+    )
+    assert (done.returncode, done.stdout) == (0, "not yet\n"), done.stderr
+    (tmp_path / "want-link.request").symlink_to("/etc/passwd")
+    (tmp_path / "want-nonsense.request").write_text("[" * 3000)
+    board = PendingBoard(tmp_path)
+    assert set(board.wanted()) == {"data"}
+    assert not list(tmp_path.glob("want-*")), "each request is taken once, whatever it is"
+    pending.unlink()
+    done = helper("print(gp4u_job.wait_for('data/a'), gp4u_job.pending())", **environment)
+    assert done.stdout == f"{folder}/data/a []\n", done.stderr

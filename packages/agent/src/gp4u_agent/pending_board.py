@@ -70,10 +70,12 @@ class PendingBoard:
                 said = os.read(descriptor, 2 * PATH_BYTES_MAX)
             finally:
                 os.close(descriptor)
-                (self._control / name).unlink(missing_ok=True)
             path = json.loads(said)["path"]
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
+        finally:
+            with contextlib.suppress(OSError):  # a folder of that name stays, and says nothing
+                (self._control / name).unlink()
         return posixpath.normpath(path) if isinstance(path, str) and path else None
 
     def _write(self, document: dict[str, object]) -> None:

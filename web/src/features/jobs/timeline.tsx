@@ -43,6 +43,7 @@ const LOOKS: Record<EventKind, Look> = {
   starting: { icon: CircleDashed, tone: CALM },
   restoring: { icon: Download, tone: CALM },
   running: { icon: CirclePlay, tone: GOOD },
+  arriving: { icon: Download, tone: CALM },
   checkpoint: { icon: Save, tone: CALM },
   node_suspect: { icon: Unplug, tone: WARN },
   node_back: { icon: HeartPulse, tone: GOOD },

@@ -20,6 +20,7 @@ from gp4u.output import (
     json_option,
     money,
     print_json,
+    size,
     state,
     table,
 )
@@ -157,6 +158,10 @@ def print_job(job: dict[str, Any]) -> None:
     if waiting and waiting.get("held_back_until"):
         console.print(f"  • it keeps a pause until {waiting['held_back_until'][:16]}Z", style="yellow")
     placement = job["placement"]
+    arriving = placement.get("arriving") if placement else None
+    if arriving and not arriving["done_at"] and not job["ended_at"]:
+        left, total = size(arriving["bytes"]), size(arriving["bytes_total"])
+        console.print(f"Still arriving: {arriving['files']} files, {left} of {total}", style="yellow")
     if placement and placement.get("notice"):
         notice = placement["notice"]
         console.print(
