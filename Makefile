@@ -30,7 +30,7 @@ sim: $(VENV)/.synced ## the protocols under 100,000 seeds of faults, then every 
 
 RIG_WORLDS ?= 2
 rig: $(VENV)/.synced ## the fault rig, as root: real processes on three hosts, broken on purpose; options: make rig ARGS="-k h2 --seed 7"
-	@$(BIN)/pytest tests/rig/scenarios -o python_files="hazard_*.py nemesis_*.py" -p no:cacheprovider --timeout 600 -v -rs -n $(RIG_WORLDS) --dist loadgroup $(ARGS)
+	@$(BIN)/pytest tests/rig/scenarios -o python_files="hazard_*.py nemesis_*.py" -p no:cacheprovider --timeout 600 -v -rs -n $(RIG_WORLDS) --dist loadfile $(ARGS)
 
 check: $(VENV)/.synced web/node_modules/.installed ## format, lint, types, layers, schema, generated files
 	$(BIN)/ruff format --check --quiet $(SOURCES)

@@ -20,8 +20,6 @@ PLATFORM = ("a", "b", "c")
 MACHINES = {"d1": "d", "d2": "d", "e1": "e", "e2": "e"}
 LONG_S = 10
 
-pytestmark = pytest.mark.xdist_group("several")  # one marketplace for all of them, closed after the last
-
 
 @pytest.fixture(scope="module")
 def large_marketplace(request: pytest.FixtureRequest, lab_reason: str | None) -> Iterator[World]:
