@@ -102,7 +102,7 @@ class OfferRoom:
         await self.form.get_by_role("textbox", name="Command").fill(command)
         await self.form.get_by_label("Name", exact=True).fill(name)
         if checkpoint_path != "ckpt":
-            await self.form.get_by_role("button", name="Budget, checkpoints, environment").click()
+            await self.form.get_by_role("button", name="Checkpoints, budget, environment").click()
             await self.form.get_by_label("Checkpoint folder").fill(checkpoint_path)
         await self.form.get_by_role("button", name=re.compile("^Book and run")).click()
         return await self._booked()

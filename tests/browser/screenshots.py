@@ -89,7 +89,7 @@ async def rooms(camera: Camera) -> None:
             await SearchRoom(site).open_first()
             await camera.shoot("offer")
             await page.get_by_text("My own command").click()
-            await page.get_by_role("button", name="Budget, checkpoints, environment").click()
+            await page.get_by_role("button", name="Checkpoints, budget, environment").click()
             await camera.shoot("offer-own")
             await page.get_by_role("button", name=re.compile("^Book and run")).scroll_into_view_if_needed()
         if role == "admin" and camera.suffix.startswith("phone"):

@@ -1114,6 +1114,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/jobs/promise": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Promise Job
+         * @description What this job would get when its node dies, and why not more. Nothing is submitted, and nobody need be signed in.
+         */
+        post: operations["promise_job"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/nodes": {
         parameters: {
             query?: never;
@@ -1862,6 +1882,34 @@ export interface components {
             revoked_at: string | null;
             /** Scopes */
             scopes: components["schemas"]["Scope"][];
+        };
+        /**
+         * ArrivingOut
+         * @description Files of `checkpoint.lazy` that the job started without.
+         */
+        ArrivingOut: {
+            /** Bytes */
+            bytes: number;
+            /**
+             * Bytes Total
+             * @description of the whole checkpoint
+             */
+            bytes_total: number;
+            /**
+             * Done At
+             * @description when all were there
+             */
+            done_at: string | null;
+            /**
+             * Files
+             * @description that had not arrived when the node last said so; 0: all are there
+             */
+            files: number;
+            /**
+             * Since
+             * Format: date-time
+             */
+            since: string;
         };
         /** BacklogOut */
         BacklogOut: {
@@ -2674,7 +2722,7 @@ export interface components {
          * @description Entries of a job's timeline.
          * @enum {string}
          */
-        EventKind: "queued" | "matched" | "waiting" | "starting" | "restoring" | "running" | "checkpoint" | "node_suspect" | "node_back" | "node_lost" | "moving" | "failed_over" | "resumed" | "retrying" | "stopping" | "stopped" | "done" | "failed" | "refunded" | "attributed" | "standby";
+        EventKind: "queued" | "matched" | "waiting" | "starting" | "restoring" | "running" | "arriving" | "checkpoint" | "node_suspect" | "node_back" | "node_lost" | "moving" | "failed_over" | "resumed" | "retrying" | "stopping" | "stopped" | "done" | "failed" | "refunded" | "attributed" | "standby";
         /** EvidenceOut */
         EvidenceOut: {
             /** Code */
@@ -3887,6 +3935,8 @@ export interface components {
         };
         /** PlacementOut */
         PlacementOut: {
+            /** @description of a job that started before all files of its checkpoint were there */
+            arriving?: components["schemas"]["ArrivingOut"] | null;
             /** Booking Id */
             booking_id: string;
             /** @description of a job whose interval is automatic */
@@ -4028,6 +4078,11 @@ export interface components {
              * @description a sentence for the renter
              */
             says: string;
+            /**
+             * Standby
+             * @description of a hot job: what the second node is for; null: none stands by
+             */
+            standby?: string | null;
             /**
              * Why Not More
              * @description what stands in the way of more; null: nothing
@@ -4223,6 +4278,12 @@ export interface components {
         };
         /** RestorePointOut */
         RestorePointOut: {
+            /**
+             * Damaged
+             * @description a node found it so: read whole, before the job starts, or passed over
+             * @default false
+             */
+            damaged: boolean;
             /** Epoch */
             epoch: number;
             /** Id */
@@ -7279,6 +7340,48 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description The request can never work as it is */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other failure */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    promise_job: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["JobSpec"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Promise"];
+                };
             };
             /** @description The request can never work as it is */
             422: {

@@ -38,7 +38,7 @@ export function AdminRooms() {
           <NavLink
             key={to}
             to={to}
-            end
+            end={to === "/admin"}
             className={({ isActive }) =>
               cn(
                 "rounded-md px-2.5 py-1.5 text-sm font-medium focus-visible:outline-offset-[-2px]",

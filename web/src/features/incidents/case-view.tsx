@@ -29,7 +29,7 @@ export function CaseView({ incident, linkTo }: { incident: Case; linkTo: (incide
               </Badge>
             }
           />
-          <div className="grid gap-4 px-4 pb-4 sm:px-5 sm:pb-5">
+          <div className="grid gap-4 p-4 sm:px-5">
             {incident.sentence ? <p className="text-sm">{incident.sentence}</p> : null}
             <Evidence evidence={incident.evidence} />
           </div>
@@ -106,7 +106,7 @@ function History({ incident }: { incident: Case }) {
   return (
     <Card>
       <CardHeader title="Earlier rulings" />
-      <ul className="divide-y divide-line border-t border-line px-4 text-sm sm:px-5">
+      <ul className="divide-y divide-line px-4 text-sm sm:px-5">
         {undone.map((ruling) => (
           <li key={ruling.at} className="grid gap-1 py-3">
             <p>
@@ -131,7 +131,7 @@ function ScoreCard({ incident, linkTo }: { incident: Case; linkTo: (incidentId: 
   return (
     <Card id="score">
       <CardHeader title={`Score of ${incident.node_name}`} />
-      <dl className="grid grid-cols-2 gap-x-6 gap-y-3 px-4 pb-4 sm:grid-cols-3 sm:px-5">
+      <dl className="grid grid-cols-2 gap-x-6 gap-y-3 p-4 sm:grid-cols-3 sm:px-5">
         <Stat
           label="This incident"
           value={

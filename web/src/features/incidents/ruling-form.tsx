@@ -35,7 +35,7 @@ export function RulingForm({ incident }: { incident: Case }) {
         }
       />
       {standing ? (
-        <div className="grid gap-3 border-t border-line px-4 py-4 sm:px-5">
+        <div className="grid gap-3 border-b border-line p-4 sm:px-5">
           <p className="text-sm">
             <span className="font-medium">It was {CAUSES[standing.cause]}.</span> {standing.reason}
           </p>
@@ -64,7 +64,7 @@ export function RulingForm({ incident }: { incident: Case }) {
       <form
         noValidate
         aria-label="Ruling"
-        className="grid gap-4 border-t border-line px-4 py-4 sm:px-5"
+        className="grid gap-4 p-4 sm:px-5"
         onSubmit={(event) => {
           event.preventDefault();
           setAsked(true);

@@ -1,4 +1,10 @@
-import { infiniteQueryOptions, queryOptions, useMutation, useQueryClient } from "@tanstack/react-query";
+import {
+  infiniteQueryOptions,
+  keepPreviousData,
+  queryOptions,
+  useMutation,
+  useQueryClient,
+} from "@tanstack/react-query";
 import { answered, api, type Schemas } from "@/api/client";
 import type { Job, JobEvent } from "./types";
 
@@ -129,3 +135,12 @@ export function useBookOffer(onBooked: (booking: Schemas["BookingOut"]) => void)
       ]),
   });
 }
+
+/** What the platform would promise this job; the last answer stands until the next one has come. */
+export const promiseQuery = (spec: Schemas["JobSpec"]) =>
+  queryOptions({
+    queryKey: ["jobs", "promise", spec],
+    queryFn: ({ signal }) => answered(api.POST("/api/v1/jobs/promise", { signal, body: spec })),
+    staleTime: Number.POSITIVE_INFINITY,
+    placeholderData: keepPreviousData,
+  });

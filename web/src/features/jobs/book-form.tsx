@@ -1,5 +1,5 @@
 import { zodResolver } from "@hookform/resolvers/zod";
-import { ChevronDown, GraduationCap, Shield, ShieldCheck, ShieldOff, Terminal } from "lucide-react";
+import { ChevronDown, GraduationCap, Terminal } from "lucide-react";
 import { type ReactNode, useRef, useState } from "react";
 import { useForm, useWatch } from "react-hook-form";
 import type { Schemas } from "@/api/client";
@@ -15,7 +15,8 @@ import { costOf } from "@/lib/money";
 import { formatDuration, formatSpan } from "@/lib/time";
 import { plural } from "@/lib/units";
 import { useBookOffer } from "./api";
-import { type BookValues, bookSchema, specOf } from "./book-spec";
+import { type BookValues, bookSchema, promisedSpec, specOf } from "./book-spec";
+import { CheckpointFields, choice, ProtectionFields } from "./checkpoint-fields";
 import { EnvironmentFields } from "./environment-fields";
 import { DIGITS_COMMAND, OWN_COMMAND } from "./examples";
 import { FolderField } from "./folder/folder-field";
@@ -25,6 +26,7 @@ import { useSending } from "./folder/use-sending";
 import { type Extras, extrasInWords, filledFrom, NO_EXTRAS } from "./from-file";
 import { type JobFile, type Mistake, readJobFile } from "./job-file";
 import { JobFileDialog, Mistakes } from "./job-file-dialog";
+import { PromiseAhead } from "./promise";
 
 const DURATIONS = [600, 1_800, 3_600, 4 * 3_600, 12 * 3_600, 86_400, 3 * 86_400, 7 * 86_400];
 
@@ -37,17 +39,6 @@ interface BookFormProps {
   topUp: ReactNode;
   onBooked: (booking: Schemas["BookingOut"]) => void;
 }
-
-const choice =
-  "flex cursor-pointer items-start gap-3 rounded-md border border-line-strong p-3 transition-colors hover:bg-hover has-checked:border-accent-ink has-checked:bg-accent-soft has-focus-visible:outline-2 has-focus-visible:outline-accent-ink";
-
-/** What the job gets for it when its node dies, said before it is sent. */
-const SAVES: Record<BookValues["checkpointSource"], string> = {
-  application: "After a loss it begins again with that folder. What it had in memory only is lost.",
-  auto: "After a loss it goes on where its memory stood if it was saved whole and another node can restore that; else it begins again with its folder.",
-  transparent:
-    "After a loss it goes on where its memory stood. It runs only on nodes that proved this, and waits, unbilled, when none is free. No image, no network, no real GPU yet.",
-};
 
 export function BookForm({ offer, availableMicros, submitInstead, topUp, onBooked }: BookFormProps) {
   const book = useBookOffer(onBooked);
@@ -69,6 +60,10 @@ export function BookForm({ offer, availableMicros, submitInstead, topUp, onBooke
       durationS: durations.find((s) => s >= 3_600) ?? durations.at(-1) ?? offer.duration_s_max,
       checkpointPath: "ckpt",
       checkpointEveryS: 5,
+      checkpointAuto: false,
+      checkpointVerify: false,
+      keepLast: "",
+      keepHourly: "",
       checkpointSource: "application",
       budget: "",
       protection: "catalyst",
@@ -76,10 +71,8 @@ export function BookForm({ offer, availableMicros, submitInstead, topUp, onBooke
     },
   });
   const { errors } = form.formState;
-  const [kind, gpus, durationS, source] = useWatch({
-    control: form.control,
-    name: ["kind", "gpus", "durationS", "checkpointSource"],
-  });
+  const [kind, gpus, durationS] = useWatch({ control: form.control, name: ["kind", "gpus", "durationS"] });
+  const promised = promisedSpec(useWatch({ control: form.control }), extras);
 
   const rate = offer.price_per_gpu_hour_micros * gpus;
   const most = costOf(rate, durationS);
@@ -257,39 +250,8 @@ export function BookForm({ offer, availableMicros, submitInstead, topUp, onBooke
         </Field>
       </div>
 
-      <fieldset>
-        <legend className="mb-2 text-sm font-medium">If the node dies</legend>
-        <div className="grid gap-2 sm:grid-cols-3">
-          <label className={choice}>
-            <input type="radio" value="catalyst" className="sr-only" {...form.register("protection")} />
-            <Shield className="mt-0.5 size-4 shrink-0 text-ink-3" aria-hidden />
-            <span>
-              <span className="block text-sm font-medium">Go on elsewhere</span>
-              <span className="block text-xs text-ink-2">
-                From its last checkpoint. Lost work is not charged.
-              </span>
-            </span>
-          </label>
-          <label className={choice}>
-            <input type="radio" value="hot" className="sr-only" {...form.register("protection")} />
-            <ShieldCheck className="mt-0.5 size-4 shrink-0 text-ink-3" aria-hidden />
-            <span>
-              <span className="block text-sm font-medium">Go on at once</span>
-              <span className="block text-xs text-ink-2">
-                A second node keeps the newest checkpoint ready, for a small rate on top.
-              </span>
-            </span>
-          </label>
-          <label className={choice}>
-            <input type="radio" value="none" className="sr-only" {...form.register("protection")} />
-            <ShieldOff className="mt-0.5 size-4 shrink-0 text-ink-3" aria-hidden />
-            <span>
-              <span className="block text-sm font-medium">End there</span>
-              <span className="block text-xs text-ink-2">No protection; the job ends as failed.</span>
-            </span>
-          </label>
-        </div>
-      </fieldset>
+      <ProtectionFields form={form} />
+      <PromiseAhead spec={promised} />
 
       <div>
         <button
@@ -299,54 +261,19 @@ export function BookForm({ offer, availableMicros, submitInstead, topUp, onBooke
           className="flex items-center gap-1.5 rounded-sm text-sm font-medium text-ink-2 hover:text-ink"
         >
           <ChevronDown className={cn("size-4 transition-transform", !more && "-rotate-90")} aria-hidden />
-          Budget, checkpoints, environment
+          Checkpoints, budget, environment
         </button>
         <div hidden={!more} className={cn(more && "mt-4 grid gap-4")}>
-          <div className="grid gap-4 sm:grid-cols-3">
-            <Field label="Budget" optional hint="Stops gracefully at this." error={errors.budget?.message}>
-              {(control) => (
-                <Input
-                  {...control}
-                  inputMode="decimal"
-                  placeholder="5.00"
-                  className="figures"
-                  {...form.register("budget")}
-                />
-              )}
-            </Field>
-            <Field label="Checkpoint folder" error={errors.checkpointPath?.message}>
-              {(control) => (
-                <Input
-                  {...control}
-                  spellCheck={false}
-                  className="font-mono"
-                  {...form.register("checkpointPath")}
-                />
-              )}
-            </Field>
-            <Field label="Save every (s)" error={errors.checkpointEveryS?.message}>
-              {(control) => (
-                <Input
-                  {...control}
-                  type="number"
-                  min={1}
-                  className="figures"
-                  {...form.register("checkpointEveryS", { valueAsNumber: true })}
-                />
-              )}
-            </Field>
-          </div>
-          <Field
-            label="What a checkpoint saves"
-            hint={SAVES[source]}
-            error={errors.checkpointSource?.message}
-          >
+          <CheckpointFields form={form} />
+          <Field label="Budget" optional hint="Stops gracefully at this." error={errors.budget?.message}>
             {(control) => (
-              <Select {...control} {...form.register("checkpointSource")}>
-                <option value="application">The checkpoint folder</option>
-                <option value="auto">The whole job where its node can, else the folder</option>
-                <option value="transparent">The whole job, only on nodes that can</option>
-              </Select>
+              <Input
+                {...control}
+                inputMode="decimal"
+                placeholder="5.00"
+                className="figures sm:max-w-40"
+                {...form.register("budget")}
+              />
             )}
           </Field>
           <EnvironmentFields form={form} />

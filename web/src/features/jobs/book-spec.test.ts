@@ -9,6 +9,10 @@ const values: BookValues = {
   durationS: 3600,
   checkpointPath: "ckpt",
   checkpointEveryS: 5,
+  checkpointAuto: false,
+  checkpointVerify: false,
+  keepLast: "",
+  keepHourly: "",
   checkpointSource: "application",
   budget: "5.00",
   protection: "catalyst",
@@ -22,11 +26,38 @@ it("becomes an exact specification: seconds and micro-units", () => {
     environment: { SEED: "7" },
     resources: { gpus: 2 },
     checkpoint: { path: "ckpt", every_s: 5 },
-    budget: { total_micros_max: 5_000_000, per_hour_micros_max: null },
-    protection: "catalyst",
+    budget: { total_micros_max: 5_000_000 },
     duration_s_max: 3600,
   });
-  expect(specOf({ ...values, budget: "" }).budget?.total_micros_max).toBeNull();
+});
+
+it("sends nothing that was not chosen", () => {
+  const plain = specOf({ ...values, budget: "", environment: [] });
+  expect(plain.checkpoint).toEqual({ path: "ckpt", every_s: 5 });
+  for (const field of ["budget", "environment", "protection", "failover", "kind", "upload_id", "image"]) {
+    expect(plain).not.toHaveProperty(field);
+  }
+});
+
+it("sends each choice about checkpoints and protection", () => {
+  const chosen = specOf({
+    ...values,
+    checkpointAuto: true,
+    checkpointVerify: true,
+    checkpointSource: "auto",
+    keepLast: "3",
+    keepHourly: "24",
+    protection: "hot",
+  });
+  expect(chosen.checkpoint).toEqual({
+    path: "ckpt",
+    every_s: 5,
+    auto: true,
+    verify: true,
+    source: "auto",
+    keep: { last: 3, hourly: 24 },
+  });
+  expect(chosen.protection).toBe("hot");
 });
 
 it("sends the digits training as one command that fits the API's limit", () => {
@@ -43,6 +74,8 @@ it.each([
   [{ checkpointPath: "/etc" }, "checkpointPath"],
   [{ checkpointEveryS: Number.NaN }, "checkpointEveryS"],
   [{ budget: "five" }, "budget"],
+  [{ keepLast: "0" }, "keepLast"],
+  [{ keepHourly: "many" }, "keepHourly"],
   [{ environment: [{ name: "1BAD", value: "" }] }, "environment"],
 ])("refuses %o at the field", (patch, field) => {
   const result = bookSchema.safeParse({ ...values, ...patch });

@@ -9,6 +9,13 @@ const money = z
   .string()
   .refine((text) => text.trim() === "" || (parseMoney(text) ?? 0) > 0, "An amount such as 5.00.");
 
+const CHECKPOINTS_KEPT_MAX = 1_000;
+/** How many are kept; left empty, the platform's own rule counts. */
+const kept = z.string().refine((text) => {
+  const count = Number(text);
+  return text.trim() === "" || (Number.isInteger(count) && count >= 1 && count <= CHECKPOINTS_KEPT_MAX);
+}, "A number from 1 to 1000, or nothing.");
+
 export const bookSchema = z
   .object({
     kind: z.enum(["digits", "own"]),
@@ -31,6 +38,11 @@ export const bookSchema = z
       .int()
       .min(1, "At least 1 s.")
       .max(86_400, "At most a day."),
+    /** Follow the node's hazard and the measured cost; the seconds above count until a cost is known. */
+    checkpointAuto: z.boolean(),
+    checkpointVerify: z.boolean(),
+    keepLast: kept,
+    keepHourly: kept,
     checkpointSource: z.enum(["application", "auto", "transparent"]),
     budget: money,
     protection: z.enum(["catalyst", "hot", "none"]),
@@ -59,42 +71,79 @@ interface Beside {
 const GIB = 2 ** 30;
 /** Beside the folder that was sent: what the job itself writes. */
 const DISK_GB = 1;
+/** Less than the platform's own choice, so that small machines serve, too; a job file says more. */
+const MEMORY_GB = 1;
 
+type Some<T> = T extends readonly unknown[] ? T : T extends object ? { [K in keyof T]?: Some<T[K]> } : T;
+
+/**
+ * The job as it is sent: what the visitor chose, and nothing else. What is left out is the platform's choice, also one
+ * that it makes differently tomorrow.
+ */
 export function specOf(values: BookValues, beside: Beside = {}): Schemas["JobSpec"] {
   const digits = values.kind === "digits";
   const { extras = NO_EXTRAS, uploadId = null, folderBytes = 0 } = digits ? {} : beside;
   const budget = values.budget.trim() === "" ? null : parseMoney(values.budget);
-  return {
+  const keep = {
+    ...(values.keepLast.trim() === "" ? {} : { last: Number(values.keepLast) }),
+    ...(values.keepHourly.trim() === "" ? {} : { hourly: Number(values.keepHourly) }),
+  };
+  const ceilings = {
+    ...(extras.per_hour_micros_max == null ? {} : { per_hour_micros_max: extras.per_hour_micros_max }),
+    ...(budget === null ? {} : { total_micros_max: budget }),
+  };
+  const spec: Some<Schemas["JobSpec"]> = {
     name: values.name,
     command: digits ? DIGITS_COMMAND : values.command,
-    environment: Object.fromEntries(values.environment.map(({ name, value }) => [name, value])),
-    upload_id: uploadId,
+    ...(values.environment.length > 0
+      ? { environment: Object.fromEntries(values.environment.map(({ name, value }) => [name, value])) }
+      : {}),
+    ...(uploadId ? { upload_id: uploadId } : {}),
     ...(extras.image ? { image: extras.image } : {}),
-    kind: extras.kind ?? "on_demand",
+    ...(extras.kind ? { kind: extras.kind } : {}),
     resources: {
       gpus: values.gpus,
-      vram_gb_min: 0,
-      gpu_models: [],
-      cpus: 1,
-      memory_gb: 1,
+      memory_gb: MEMORY_GB,
       disk_gb: DISK_GB + Math.ceil(folderBytes / GIB),
-      regions: [],
-      network: false,
       ...extras.resources,
     },
     checkpoint: {
       path: values.checkpointPath,
       every_s: values.checkpointEveryS,
-      auto: extras.auto ?? false,
-      source: values.checkpointSource,
-      verify: false,
-      ...(extras.keep ? { keep: extras.keep } : {}),
+      ...(values.checkpointAuto ? { auto: true } : {}),
+      ...(values.checkpointSource === "application" ? {} : { source: values.checkpointSource }),
+      ...(values.checkpointVerify ? { verify: true } : {}),
+      ...(extras.lazy?.length ? { lazy: extras.lazy } : {}),
+      ...(Object.keys(keep).length > 0 ? { keep } : {}),
     },
-    ...(Object.keys(extras.failover).length > 0
-      ? { failover: { on_node_loss: "move", same_region_only: false, ...extras.failover } }
-      : {}),
-    budget: { per_hour_micros_max: extras.per_hour_micros_max ?? null, total_micros_max: budget },
-    protection: values.protection,
+    ...(Object.keys(extras.failover).length > 0 ? { failover: extras.failover } : {}),
+    ...(Object.keys(ceilings).length > 0 ? { budget: ceilings } : {}),
+    ...(values.protection === "catalyst" ? {} : { protection: values.protection }),
     duration_s_max: values.durationS,
   };
+  // The generated type calls every field with a default required; the API does not.
+  return spec as Schemas["JobSpec"];
+}
+
+type Deciding = Pick<
+  BookValues,
+  "checkpointPath" | "checkpointEveryS" | "checkpointAuto" | "checkpointSource" | "protection"
+>;
+
+/** Of a job what decides its promise, also while the rest of the form is not filled in yet. */
+export function promisedSpec(values: Partial<Deciding>, { image, resources, failover }: Extras) {
+  const spec: Some<Schemas["JobSpec"]> = {
+    command: "true",
+    ...(image ? { image } : {}),
+    ...(resources.network === undefined ? {} : { resources: { network: resources.network } }),
+    ...(Object.keys(failover).length > 0 ? { failover } : {}),
+    checkpoint: {
+      path: values.checkpointPath || "ckpt",
+      every_s: values.checkpointEveryS || 60,
+      auto: values.checkpointAuto ?? false,
+      source: values.checkpointSource ?? "application",
+    },
+    protection: values.protection ?? "catalyst",
+  };
+  return spec as Schemas["JobSpec"];
 }

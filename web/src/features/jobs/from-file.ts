@@ -6,10 +6,8 @@ import type { JobFile, Mistake } from "./job-file";
 
 /** Of the file's specification what has no field of its own; sent along, and shown. */
 export type Extras = Pick<JobFile["spec"], "resources" | "failover"> & {
-  keep?: JobFile["spec"]["checkpoint"]["keep"];
+  lazy?: JobFile["spec"]["checkpoint"]["lazy"];
   per_hour_micros_max?: number | null;
-  /** `every: auto`: the form's interval counts until the cost of a checkpoint is known. */
-  auto?: boolean;
   image?: string | null;
   kind?: JobFile["spec"]["kind"];
 };
@@ -34,7 +32,7 @@ export interface Filled {
 
 export function filledFrom({ spec }: JobFile, terms: Terms): Filled {
   const { gpus, ...resources } = spec.resources;
-  const { path, every_s, keep, auto, source } = spec.checkpoint;
+  const { path, every_s, keep, auto, source, verify, lazy } = spec.checkpoint;
   const misfits: Mistake[] = [];
   const check = (bad: boolean, field: string, message: string) => {
     if (bad) misfits.push({ field, message });
@@ -78,6 +76,10 @@ export function filledFrom({ spec }: JobFile, terms: Terms): Filled {
   }
   if (path !== undefined) values.checkpointPath = path;
   if (every_s !== undefined) values.checkpointEveryS = every_s;
+  if (auto !== undefined) values.checkpointAuto = auto;
+  if (verify !== undefined) values.checkpointVerify = verify;
+  if (keep?.last != null) values.keepLast = String(keep.last);
+  if (keep?.hourly != null) values.keepHourly = String(keep.hourly);
   if (source !== undefined) values.checkpointSource = source;
   if (total !== undefined && total !== null) values.budget = moneyInput(total);
   if (spec.protection !== undefined) values.protection = spec.protection;
@@ -90,8 +92,7 @@ export function filledFrom({ spec }: JobFile, terms: Terms): Filled {
     extras: {
       resources,
       failover: spec.failover,
-      ...(keep === undefined ? {} : { keep }),
-      ...(auto === undefined ? {} : { auto }),
+      ...(lazy === undefined ? {} : { lazy }),
       ...(spec.image === undefined ? {} : { image: spec.image }),
       ...(spec.kind === undefined ? {} : { kind: spec.kind }),
       ...(spec.budget.per_hour_micros_max === undefined
@@ -114,9 +115,7 @@ export function extrasInWords(extras: Extras): string[] {
     ["region", resources.regions?.join(", ")],
     ["image", extras.image],
     ["kind", extras.kind],
-    ["every", extras.auto ? "auto" : undefined],
-    ["keep last", extras.keep?.last],
-    ["keep hourly", extras.keep?.hourly],
+    ["lazy", extras.lazy?.join(", ")],
     ["per_hour", extras.per_hour_micros_max ? moneyInput(extras.per_hour_micros_max) : undefined],
     ["on_node_loss", failover.on_node_loss],
     ["max_moves", failover.moves_max],

@@ -46,7 +46,7 @@ const FIELDS = {
     "max_duration",
   ],
   resources: ["gpus", "vram_gb", "gpu_model", "cpus", "memory_gb", "disk_gb", "region", "network"],
-  checkpoint: ["path", "every", "keep", "source"],
+  checkpoint: ["path", "every", "keep", "source", "verify", "lazy"],
   "checkpoint.keep": ["last", "hourly"],
   budget: ["per_hour", "total"],
   failover: ["on_node_loss", "max_moves", "per_hour", "same_region_only", "deadline", "notice_signal"],
@@ -274,6 +274,8 @@ function interpret(document: Mapping): JobFile {
         source: take(checkpoint, "checkpoint", "source", (field, value) =>
           read.choice(field, value, ["application", "transparent", "auto"] as const),
         ),
+        verify: take(checkpoint, "checkpoint", "verify", flag),
+        lazy: take(checkpoint, "checkpoint", "lazy", texts),
         keep: take(checkpoint, "checkpoint", "keep", (field, value) => {
           if (!isMapping(value)) {
             return read.wrong(field, "must be a mapping such as {last: 5, hourly: 24}");

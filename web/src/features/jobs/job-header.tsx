@@ -15,6 +15,7 @@ import { formatCount, plural } from "@/lib/units";
 import { useNow } from "@/lib/use-now";
 import { useStopJob } from "./api";
 import { runningCost } from "./cost";
+import { PromiseText } from "./promise";
 import { StateBadge } from "./state-badge";
 import type { Connection } from "./stream-state";
 import { isFinal, type Job } from "./types";
@@ -186,14 +187,7 @@ export function JobHeader({ job, connection, bookingChargedMicros, controls }: J
             }
           />
         </dl>
-        {ended ? null : (
-          <p className="mt-4 border-t border-line pt-3 text-xs text-ink-2" data-promise={job.promise.saved}>
-            {job.promise.says}
-            {job.promise.why_not_more ? (
-              <span className="text-ink-3"> Why not more: {job.promise.why_not_more}</span>
-            ) : null}
-          </p>
-        )}
+        {ended ? null : <PromiseText promise={job.promise} className="mt-4 border-t border-line pt-3" />}
         {job.progress?.total_steps ? (
           <div className="mt-4 border-t border-line pt-3">
             <div className="figures mb-1.5 flex justify-between text-xs text-ink-2">
