@@ -31,14 +31,16 @@ class Report:
         self.rows.append((label, text, aim))
         print(f"  {label}: {text}{f'   (aim {aim})' if aim else ''}", flush=True)
 
-    def show(self, *, as_json: bool) -> None:
-        """Everything again as one table, and as one JSON object when it is asked for."""
+    def show(self, *, as_json: bool = False, file: Path | None = None) -> None:
+        """Everything again as one table, and as one JSON object when it is asked for, printed or in `file`."""
         width = max((len(label) for label, _, _ in self.rows), default=0)
         print()
         for label, text, aim in self.rows:
             print(f"{label:<{width}}  {text}{f'   aim: {aim}' if aim else ''}")
         if as_json:
             print(json.dumps(self.values))
+        if file is not None:
+            file.write_text(json.dumps(self.values, indent=1) + "\n")
 
 
 def percentile(values: list[float], share: float) -> float:

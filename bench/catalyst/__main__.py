@@ -1,9 +1,16 @@
 """The figures of the Catalyst Network, measured on marketplaces started for this run.
 
-    make bench-catalyst                                        everything (about 70 minutes)
-    python -m bench.catalyst --only failover --kills 40        less
+    make bench-catalyst                                        everything (about 75 minutes)
+    python -m bench.catalyst --only checkpoints --only losses  some of it; each section stands alone
+    python -m bench.catalyst --only failover --kills 40 --json failover.json
 
-Prints a table of what was measured beside what is aimed at, and with --json one JSON object.
+Sections, in this order, with what each takes on two cores: `losses` 1 minute; `checkpoints` (2 GiB beside restic, borg and the disk)
+3; `heartbeats` (10,000 agents) 5; on one stack with 200 connected nodes, which takes a minute to start: `failover` (500 kills) 30,
+`hot` (40 kills) 12, `lossy` (40 kills) 8, `stall` 3.
+
+Prints a table of what was measured beside what is aimed at. `--json FILE` writes it as one JSON object too, after each section, and keeps
+every single kill in FILE.kills: after Ctrl-C, which prints what there is, the same command goes on where it was stopped (remove FILE.kills
+to begin anew).
 """
 
 import argparse
@@ -80,10 +87,17 @@ def measure_on_a_stack(report: Report, wanted: set[str], arguments: argparse.Nam
                 for mib, share in ((64, 0.6), (256, 0.4)):
                     kills = max(1, round(arguments.kills * share))
                     measure_failover(
-                        report, marketplace, load(mib), kills=kills, at_once=arguments.at_once, key=f"failover_{mib}",
+                        report,
+                        marketplace,
+                        load(mib),
+                        kills=kills,
+                        at_once=arguments.at_once,
+                        key=f"failover_{mib}",
                         what=f"{kills} kills, {mib} MiB, {arguments.nodes} nodes, {arguments.at_once} at a time",
                         aims={"first_step": "p50 ≤ 6.5 s, p99 ≤ 10 s, max < 15 s"},
-                    )  # fmt: skip
+                        file=_kills_file(arguments.json),
+                    )
+                    _keep(report, arguments.json)  # fmt: skip
             if "hot" in wanted:
                 measure_failover(
                     report, marketplace, load(64, protection="hot"), kills=arguments.hot_kills, key="hot",
@@ -133,7 +147,7 @@ def main() -> None:
         "--kills",
         type=int,
         default=500,
-        help="of the main measurement: 60 %% with 64 MiB, 40 %% with 256 MiB",
+        help="of the section failover: 60 %% with 64 MiB, 40 %% with 256 MiB",
     )
     parser.add_argument("--at-once", type=int, default=4, help="jobs whose nodes are killed side by side")
     parser.add_argument("--hot-kills", type=int, default=40)
@@ -142,19 +156,34 @@ def main() -> None:
     parser.add_argument("--agents", type=int, default=10_000, help="of the heartbeats")
     parser.add_argument("--window-s", type=float, default=60.0, help="how long heartbeats are counted")
     parser.add_argument("--size-mb", type=int, default=2048)
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was measured there, too")
     arguments = parser.parse_args()
     wanted = set(arguments.only or SECTIONS)
     report = Report()
-    if "losses" in wanted:
-        measure_losses(report, 256)
-    if "checkpoints" in wanted:
-        measure_checkpoints(report, arguments.size_mb)
-    if "heartbeats" in wanted:
-        measure_heartbeats(report, arguments.agents, arguments.window_s)
-    if wanted & ON_A_STACK:
-        measure_on_a_stack(report, wanted, arguments)
-    report.show(as_json=arguments.json)
+    try:
+        if "losses" in wanted:
+            measure_losses(report, 256)
+        if "checkpoints" in wanted:
+            measure_checkpoints(report, arguments.size_mb)
+        if "heartbeats" in wanted:
+            measure_heartbeats(report, arguments.agents, arguments.window_s)
+        _keep(report, arguments.json)
+        if wanted & ON_A_STACK:
+            measure_on_a_stack(report, wanted, arguments)
+    except KeyboardInterrupt:
+        print("Stopped. What was measured:", flush=True)
+    finally:
+        report.show(file=arguments.json)
+
+
+def _kills_file(file: Path | None) -> Path | None:
+    return None if file is None else file.with_name(f"{file.name}.kills")
+
+
+def _keep(report: Report, file: Path | None) -> None:
+    """Write what there is: hours may follow."""
+    if file is not None:
+        file.write_text(json.dumps(report.values, indent=1) + "\n")
 
 
 if __name__ == "__main__":

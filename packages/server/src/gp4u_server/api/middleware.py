@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gp4u_server.api import headers
@@ -16,6 +17,8 @@ from gp4u_server.kit.ids import new_id
 log = structlog.get_logger("gp4u_server.requests")
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+HUNG_UP = 499
+"""What the log and the metrics call a request whose client left before it was whole; never sent. (As nginx counts them.)"""
 _QUIET = frozenset({"/health", "/readiness", "/metrics"})
 
 
@@ -49,6 +52,12 @@ class RequestMiddleware:
         self.metrics.running.inc()
         try:
             await self.app(scope, receive, send_with_headers)
+        except ClientDisconnect:
+            # Nobody waits for an answer: a node that died or a renter who stopped in the middle of an upload. The log line below
+            # says so by its status; what was half received is the endpoint's to remove.
+            if not status:
+                status = HUNG_UP
+                self.metrics.answered(scope["method"], route_of(scope), status, time.perf_counter() - started)
         except Exception:
             log.exception("unexpected failure", method=scope["method"], route=route_of(scope))
             if status:
