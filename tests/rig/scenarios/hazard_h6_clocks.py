@@ -42,9 +42,14 @@ def test_h6_an_agent_whose_clock_jumps_by_days_is_billed_and_fenced_like_any_oth
         wish.write_text(f"{-DAY_S:+d}\n")
         rig.fault("cut", "c")
         rig.lab.isolate("c")
-        rig.wait_for_run(job, 2)
+        # The host's other machines fell silent at the same moment: one of them may be tried first, and be lost as well.
+        rig.wait(
+            lambda: [run for run in rig.said(job, "began") if run["epoch"] > 1],
+            within_s=150,
+            what=f"it goes on elsewhere; {rig.story(job)}",
+        )
         rig.lab.heal()
-        rig.wait_for_save(job, epoch=2)
+        rig.wait_for_save(job)
         rig.end()
     finally:
         rig.retire(node)
