@@ -51,7 +51,7 @@ bench: bench-main bench-catalyst ## every benchmark
 bench-main: $(VENV)/.synced web ## the figures of the main job; options: make bench-main ARGS="--only failover"
 	$(BIN)/python -m bench.main $(ARGS)
 
-bench-catalyst: $(VENV)/.synced web ## the figures of the Catalyst Network, about 70 minutes; options: make bench-catalyst ARGS="--only hot"
+bench-catalyst: $(VENV)/.synced web ## the figures of the Catalyst Network, about 75 minutes; options: make bench-catalyst ARGS="--only checkpoints"
 	$(BIN)/python -m bench.catalyst $(ARGS)
 
 web: $(SERVER)/web_dist/index.html ## build the web app when its sources changed
