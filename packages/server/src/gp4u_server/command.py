@@ -5,6 +5,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "down": ("gp4u_server.supervisor.command:down", "Stop what `gp4u up` started"),
     "restart": ("gp4u_server.supervisor.command:restart", "Restart it part by part while jobs run on"),
     "status": ("gp4u_server.supervisor.command:status", "Show what `gp4u up` runs"),
-    "admin": ("gp4u_server.admin_command:admin", "Look after a marketplace: check the ledger, rule on incidents"),
+    "admin": (
+        "gp4u_server.admin_command:admin",
+        "Look after a marketplace: check the ledger, rule on incidents",
+    ),
     "demo": ("gp4u_server.demo.command:demo", "Kill, cut and revive demo nodes; run the failover story"),
 }
