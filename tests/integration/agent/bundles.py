@@ -5,6 +5,7 @@ import os
 import shutil
 
 from gp4u_agent.runtime.bundle.programs import Missing, criu, runc
+from gp4u_agent.runtime.gvisor.programs import runsc
 
 
 @functools.cache
@@ -29,3 +30,15 @@ def no_dumps_here() -> str:
     except Missing as error:
         return f"no dumps here: {error}"
     return "" if shutil.which("tar") else "no dumps here: tar is not installed"
+
+
+@functools.cache
+def no_gvisor_here() -> str:
+    """Why not; empty: it can. GP4U_RUNSC may name a runsc that is not the machine's."""
+    if os.geteuid() != 0:
+        return "gVisor's bundles need root"
+    try:
+        runsc()
+    except Missing as error:
+        return f"no gVisor here: {error}"
+    return ""

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from gp4u_agent.runtime.bundle.adapter import Bundle
 from gp4u_agent.runtime.containers.adapter import Containers
+from gp4u_agent.runtime.gvisor.adapter import Gvisor
 from gp4u_agent.runtime.port import Limits, Runtime, Workload
 from gp4u_agent.runtime.process import PlainProcesses
 from gp4u_agent.runtime.sandbox import Sandbox
@@ -27,11 +28,12 @@ SETTINGS: dict[str, Callable[[], Runtime]] = {
     "plain processes": lambda: PlainProcesses(),
     "plain processes, signals": lambda: PlainProcesses(use_cgroups=False),
     "bundle": lambda: Bundle(),
+    "gvisor": lambda: Gvisor(),
     "podman": lambda: Containers(),
     "docker": lambda: Containers(),
 }
 ENGINES = frozenset({"podman", "docker"})
-ISOLATED = ["cgroup 2", "bundle", "podman", "docker"]
+ISOLATED = ["cgroup 2", "bundle", "gvisor", "podman", "docker"]
 
 
 @dataclass(frozen=True)

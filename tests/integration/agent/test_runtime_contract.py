@@ -13,15 +13,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from gp4u_agent.job_process import end_leftovers
 from gp4u_agent.runtime import processes
 from gp4u_agent.runtime.containers.leftovers import end_container
+from gp4u_agent.runtime.gvisor.outside import tasks_max
 
 from tests.integration.agent import escapes
-from tests.integration.agent.bundles import no_bundles_here
+from tests.integration.agent.bundles import no_bundles_here, no_gvisor_here
 from tests.integration.agent.conftest import NAMESPACES_WORK, PROBE, poll
 from tests.integration.agent.runtimes import (
     ENGINES,
@@ -46,6 +48,8 @@ def under(kind: str, urls: dict[str, str]) -> Iterator[Adapter]:
             yield found
     else:
         if kind == "bundle" and (why_not := no_bundles_here()):
+            pytest.skip(why_not)
+        if kind == "gvisor" and (why_not := no_gvisor_here()):
             pytest.skip(why_not)
         if not NAMESPACES_WORK and "plain" not in kind:
             pytest.skip(f"the sandbox does not work here: {PROBE.why_not}")
@@ -90,14 +94,18 @@ def answers(request: pytest.FixtureRequest, engine_urls: dict[str, str]) -> Iter
         }
         if request.param in ENGINES:
             environment["IMAGE"] = "yes"
+        limits = LIMITS
+        if request.param == "gvisor":
+            environment["GVISOR"] = "yes"
+            limits = replace(
+                LIMITS, memory_bytes=1 << 30
+            )  # a process costs its kernel 5 MB: the bomb must meet the other bound
         try:
             with (
                 under(request.param, engine_urls) as adapter,
-                running(adapter.make(), "python3 escapes.py", environment, image=adapter.image) as (
-                    runtime,
-                    _,
-                    fd,
-                ),
+                running(
+                    adapter.make(), "python3 escapes.py", environment, limits=limits, image=adapter.image
+                ) as (runtime, _, fd),
             ):
                 said = output(runtime, fd)
             assert outsider.poll() is None, "a process outside was killed"
@@ -251,9 +259,12 @@ def test_what_was_applied_is_told(isolated: Adapter) -> None:
     with running(isolated.make(), "sleep 60", image=isolated.image) as (runtime, _, _):
         applied = runtime.applied()
     assert applied["user"]
-    if isolated.kind in ENGINES or isolated.kind == "bundle":
+    engines = {"bundle": "runc", "gvisor": "runsc", **{kind: kind for kind in ENGINES}}
+    if isolated.kind in engines:
         assert applied["cgroup.memory"] == str(LIMITS.memory_bytes)
-        assert applied["cgroup.pids"] == str(LIMITS.pids_max)
-        assert applied["engine"].startswith("runc" if isolated.kind == "bundle" else isolated.kind)
+        # gVisor's own threads are the machine's tasks too: its kernel bounds the job's processes, the machine's both.
+        bound = tasks_max(LIMITS) if isolated.kind == "gvisor" else LIMITS.pids_max
+        assert applied["cgroup.pids"] == str(bound)
+        assert applied["engine"].startswith(engines[isolated.kind])
     if isolated.kind in ENGINES:
         assert applied["image"].removeprefix("sha256:") in str(isolated.image)

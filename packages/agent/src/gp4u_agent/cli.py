@@ -19,6 +19,7 @@ from gp4u_agent.connection import SessionRefused
 from gp4u_agent.facts import simulated
 from gp4u_agent.facts.collect import RuntimeChoice, Sensors, choose_runtime
 from gp4u_agent.facts.simulated import SimulationSpec
+from gp4u_agent.facts.transparent import CHOICES
 from gp4u_agent.identity import (
     DEFAULT_STATE_DIR,
     KeyUnreadable,
@@ -78,6 +79,17 @@ def _unisolated_option(command: Any) -> Any:
     )(command)
 
 
+def _whole_option(command: Any) -> Any:
+    return click.option(
+        "--save-whole",
+        type=click.Choice(CHOICES),
+        default="auto",
+        show_default=True,
+        envvar="GP4U_SAVE_WHOLE",
+        help="By what jobs that know nothing of checkpoints are saved, memory and all; auto: runc and CRIU, else gVisor.",
+    )(command)
+
+
 def _address_options(command: Any) -> Any:
     gateway = click.option(
         "--gateway",
@@ -111,6 +123,7 @@ def agent() -> None:
 @_state_option
 @_simulate_option
 @_unisolated_option
+@_whole_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def join(
     url: str,
@@ -121,6 +134,7 @@ def join(
     state: Path,
     simulate: Path | None,
     allow_unisolated: bool,
+    save_whole: str,
     as_json: bool,
 ) -> None:
     """Enrol this machine with the marketplace at URL."""
@@ -137,7 +151,7 @@ def join(
         )
     key = _key(folder, create=True)
     spec = _simulation(simulate)
-    choice = _runtime(allow_unisolated, folder.path, simulated=spec is not None)
+    choice = _runtime(allow_unisolated, folder.path, simulated=spec is not None, save_whole=save_whole)
     sensors = Sensors(folder.path, choice.as_facts(), spec, key.public_base64, choice.transparent)
     body = {
         "token": token,
@@ -173,6 +187,7 @@ def join(
 @_state_option
 @_simulate_option
 @_unisolated_option
+@_whole_option
 @click.option(
     "--url",
     help="Reach the marketplace at this address and at no other than those named here (for example a proxy).",
@@ -183,6 +198,7 @@ def run(
     state: Path,
     simulate: Path | None,
     allow_unisolated: bool,
+    save_whole: str,
     url: str | None,
 ) -> None:
     """Connect and run jobs until interrupted. Jobs go on while the agent restarts."""
@@ -195,7 +211,7 @@ def run(
         raise AgentError(str(error), EXIT_NOT_FOUND) from error
     key = _key(folder, create=False)
     spec = _simulation(simulate or (Path(membership.simulate) if membership.simulate else None))
-    choice = _runtime(allow_unisolated, folder.path, simulated=spec is not None)
+    choice = _runtime(allow_unisolated, folder.path, simulated=spec is not None, save_whole=save_whole)
     for each in apis:
         _check_address(each, of="marketplace")
     named = [_gateway_url(each) for each in gateways]
@@ -274,10 +290,11 @@ def status(state: Path, as_json: bool) -> None:
 @agent.command()
 @_simulate_option
 @_unisolated_option
+@_whole_option
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-def facts(simulate: Path | None, allow_unisolated: bool, as_json: bool) -> None:
+def facts(simulate: Path | None, allow_unisolated: bool, save_whole: str, as_json: bool) -> None:
     """Show what this machine would tell the marketplace, and what its probes proved."""
-    choice = choose_runtime(allow_unisolated=allow_unisolated)
+    choice = choose_runtime(allow_unisolated=allow_unisolated, save_whole=save_whole)
     found = Sensors(
         Path.home(), choice.as_facts(), _simulation(simulate), "facts", choice.transparent
     ).facts()
@@ -333,9 +350,12 @@ def _simulation(path: Path | None) -> SimulationSpec | None:
         raise AgentError(str(error), EXIT_USAGE) from error
 
 
-def _runtime(allow_unisolated: bool, folder: Path, *, simulated: bool) -> RuntimeChoice:
+def _runtime(allow_unisolated: bool, folder: Path, *, simulated: bool, save_whole: str) -> RuntimeChoice:
     choice = choose_runtime(
-        allow_unisolated=allow_unisolated, folder=folder if folder.is_dir() else None, real_gpus=not simulated
+        allow_unisolated=allow_unisolated,
+        folder=folder if folder.is_dir() else None,
+        real_gpus=not simulated,
+        save_whole=save_whole,
     )
     if choice.warning:
         click.secho(f"Warning: {choice.warning}", fg="yellow", err=True)

@@ -82,7 +82,7 @@ class PlacementCore:
     @property
     def _runtime(self) -> str:
         if self.spec.transparent:
-            return "bundle"
+            return self._context.transparent.runtime
         return self._context.runtime if self.spec.image is None else "containers"
 
     @property

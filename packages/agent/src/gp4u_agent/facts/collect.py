@@ -14,6 +14,7 @@ from gp4u_agent.facts.simulated import SimulationSpec
 from gp4u_agent.runtime import process, sandbox
 from gp4u_agent.runtime.bundle import probe as bundle
 from gp4u_agent.runtime.containers import probe as containers
+from gp4u_agent.runtime.gvisor import probe as gvisor
 from gp4u_agent.runtime.port import Probe
 from gp4u_agent.telemetry.nvml import NvmlSampler
 from gp4u_agent.telemetry.port import DeviceSampler, NoDevices
@@ -42,15 +43,21 @@ class RuntimeChoice:
 
 
 def choose_runtime(
-    *, allow_unisolated: bool, folder: Path | None = None, real_gpus: bool = False
+    *,
+    allow_unisolated: bool,
+    folder: Path | None = None,
+    real_gpus: bool = False,
+    save_whole: str = "auto",
 ) -> RuntimeChoice:
     """Probe for real. Plain processes are used only with the owner's explicit leave.
 
-    Bundles run the jobs that are saved whole, so they are tried where that works. `folder` remembers the longest of the probes.
+    Bundles, under runc or gVisor, run the jobs that are saved whole, so they are tried where that works. `save_whole`: by what (see
+    `transparent.CHOICES`). `folder` remembers the longest of the probes.
     """
     probes = {"sandbox": sandbox.probe(), "containers": containers.probe()}
-    whole = transparent.facts(folder, real_gpus=real_gpus)
-    probes["bundle"] = bundle.probe() if whole.works else Probe(False, "", whole.why_not)
+    whole = transparent.facts(folder, real_gpus=real_gpus, choice=save_whole)
+    run_one = gvisor.probe if whole.runtime == "gvisor" else bundle.probe
+    probes["bundle"] = run_one() if whole.works else Probe(False, "", whole.why_not)
     if not probes["bundle"].works:
         whole = whole.model_copy(update={"by": "", "why_not": probes["bundle"].why_not})
     if probes["sandbox"].works:

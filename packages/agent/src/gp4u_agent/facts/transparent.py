@@ -5,27 +5,49 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from gp4u_protocol.transparent import TransparentFacts
 
-from gp4u_agent.runtime.bundle.probe import probe_transparent
+from gp4u_agent.runtime.bundle.probe import TransparentProbe
+from gp4u_agent.runtime.bundle.probe import probe_transparent as by_runc_and_criu
 from gp4u_agent.runtime.bundle.programs import Missing, criu, runc
 from gp4u_agent.runtime.bundle.spec import python_prefixes
+from gp4u_agent.runtime.gvisor.probe import probe_transparent as by_gvisor
+from gp4u_agent.runtime.gvisor.programs import runsc
 
 WHY_NOT_MAX = 200
-_CACHE = "transparent.json"
+CHOICES = ("auto", "criu", "gvisor", "off")
+"""What an owner may ask for; `auto`: runc and CRIU where they work (their dumps fit more nodes, and jobs run faster), else gVisor."""
 _GPU_UNPROVEN = "checkpoints of GPU memory (NVIDIA's cuda-checkpoint) have not been proven on this node"
+_GPU_BEHIND_GVISOR = "gVisor's way to a real GPU (nvproxy) has not been proven on this node"
 
 
-def facts(folder: Path | None, *, real_gpus: bool) -> TransparentFacts:
-    """Probe for real, unless `folder` remembers the answer for this very boot, kernel, runc and criu. Takes seconds at most."""
+def facts(folder: Path | None, *, real_gpus: bool, choice: str = "auto") -> TransparentFacts:
+    """Probe for real, unless `folder` remembers the answer for this very boot and these very programs. Takes seconds at most.
+
+    `choice`: one of `CHOICES`.
+    """
+    if choice == "off":
+        return TransparentFacts(why_not="its owner turned it off")
+    if os.geteuid() != 0:
+        return TransparentFacts(why_not="it needs an agent that is root")
+    makers = {"criu": _by_criu, "gvisor": _by_gvisor}
+    refused = []
+    for name in [choice] if choice in makers else makers:
+        found = makers[name](folder, real_gpus)
+        if found.works:
+            return found
+        refused.append(found.why_not)
+    return TransparentFacts(why_not="; ".join(refused)[:WHY_NOT_MAX])
+
+
+def _by_criu(folder: Path | None, real_gpus: bool) -> TransparentFacts:
     try:
         runner, dumper = runc(), criu()
     except Missing as error:
         return TransparentFacts(why_not=str(error))
-    if os.geteuid() != 0:
-        return TransparentFacts(why_not="it needs an agent that is root")
     here = TransparentFacts(
         machine=platform.machine(),
         kernel=platform.release(),
@@ -34,12 +56,42 @@ def facts(folder: Path | None, *, real_gpus: bool) -> TransparentFacts:
         system=system_fingerprint(),
         gpu_why_not=_GPU_UNPROVEN if real_gpus else "",
     )
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    asked = [boot, runner.path, runner.version, dumper.path, dumper.version, here.system]
-    cache = folder / _CACHE if folder is not None else None
+    asked = [runner.path, runner.version, dumper.path, dumper.version, here.system]
+    return _proven(here, folder, "transparent.json", asked, by_runc_and_criu)
+
+
+def _by_gvisor(folder: Path | None, real_gpus: bool) -> TransparentFacts:
+    try:
+        program = runsc()
+    except Missing as error:
+        return TransparentFacts(why_not=str(error))
+    here = TransparentFacts(
+        runtime="gvisor",
+        build=program.build,
+        machine=platform.machine(),
+        kernel=platform.release(),
+        cpu_flags=cpu_flags(Path("/proc/cpuinfo").read_text()),
+        system=system_fingerprint(),
+        gpu_why_not=_GPU_BEHIND_GVISOR if real_gpus else "",
+    )
+    return _proven(
+        here, folder, "transparent-gvisor.json", [program.path, program.build, here.system], by_gvisor
+    )
+
+
+def _proven(
+    here: TransparentFacts,
+    folder: Path | None,
+    name: str,
+    asked: list[str],
+    probe: Callable[[], TransparentProbe],
+) -> TransparentFacts:
+    """What the probe says, or said when it was `asked` the same since this machine's start."""
+    asked = [Path("/proc/sys/kernel/random/boot_id").read_text().strip(), *asked]
+    cache = folder / name if folder is not None else None
     if cache is not None and (known := _remembered(cache, asked)) is not None:
         return here.model_copy(update=known)
-    found = probe_transparent()
+    found = probe()
     said = {"by": found.by if found.works else "", "why_not": found.why_not[:WHY_NOT_MAX]}
     if cache is not None:
         cache.write_text(json.dumps({"asked": asked, "said": said}))
@@ -58,7 +110,8 @@ def cpu_flags(cpuinfo: str) -> list[str]:
 def system_fingerprint() -> str:
     """Names what jobs map from this node: libraries and programs by name and size, and the agent's Python by place and version.
 
-    CRIU itself compares each mapped file again (build id and size), so this only spares attempts that must fail.
+    CRIU itself compares each mapped file again (build id and size), so this only spares attempts that must fail. gVisor does not: with
+    another library the restored job would go on in the wrong instructions.
     """
     digest = hashlib.blake2b(digest_size=16)
     digest.update(repr((sorted(python_prefixes()), sys.version)).encode())

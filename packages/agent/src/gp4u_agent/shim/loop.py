@@ -42,6 +42,7 @@ from gp4u_agent.placement_dir import PlacementDir
 from gp4u_agent.runtime import processes
 from gp4u_agent.runtime.bundle.adapter import Bundle
 from gp4u_agent.runtime.containers.adapter import Containers
+from gp4u_agent.runtime.gvisor.adapter import Gvisor
 from gp4u_agent.runtime.port import Dumping, Exit, Runtime, StartRefused, Usage, Workload
 from gp4u_agent.runtime.process import PlainProcesses
 from gp4u_agent.runtime.sandbox import Sandbox
@@ -61,9 +62,10 @@ EXIT_ROOM_BYTES = 16 << 10
 EXIT_UNWRITTEN_MAX_S = 3600.0
 CLIENT_LINE_BYTES_MAX = 64 << 10
 READ_BYTES = 64 << 10
-RUNTIMES: dict[str, type[Sandbox] | type[PlainProcesses] | type[Containers] | type[Bundle]] = {
+RUNTIMES: dict[str, type[Sandbox] | type[PlainProcesses] | type[Containers] | type[Bundle] | type[Gvisor]] = {
     "sandbox": Sandbox,
     "bundle": Bundle,
+    "gvisor": Gvisor,
     "process": PlainProcesses,
     "containers": Containers,
 }

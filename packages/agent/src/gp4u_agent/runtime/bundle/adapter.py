@@ -1,197 +1,61 @@
-"""The `bundle` runtime: see the package. Freezing and killing go through the control groups, as with containers."""
+"""The `bundle` runtime: runc runs the job, CRIU dumps it and brings it back. See the package."""
 
 import contextlib
-import json
 import os
-import select
-import shutil
 import signal
 import subprocess
-import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from gp4u_agent.runtime import processes, seccomp, trees
+from gp4u_agent.runtime import processes
 from gp4u_agent.runtime.bundle import dumping, record, spec
-from gp4u_agent.runtime.bundle.groups import Groups
+from gp4u_agent.runtime.bundle.kept import RESTORE_TIMEOUT_S, KeptBundle
 from gp4u_agent.runtime.bundle.programs import Missing, Program, criu, runc
-from gp4u_agent.runtime.cgroups import version_1_is_mounted
 from gp4u_agent.runtime.containers.hardening import shortcomings
-from gp4u_agent.runtime.mounts import give_to
-from gp4u_agent.runtime.port import DumpResult, Exit, JobPaths, StartRefused, Usage, Workload
-
-_ANSWER_TIMEOUT_S = 30.0
-_RESTORE_TIMEOUT_S = 600.0
-_FREEZE_TIMEOUT_S = 10.0
-_KILL_TIMEOUT_S = 5.0
-_CLEAN_UP_TIMEOUT_S = 30.0
-_LOOK_AGAIN_S = 0.005
+from gp4u_agent.runtime.port import DumpResult, StartRefused, Workload
 
 
-class Bundle:
+class Bundle(KeptBundle):
     """See `port.Runtime` and `port.Dumping`."""
 
     def __init__(self, *, use_cgroups: bool = True) -> None:
-        self._use_cgroups = use_cgroups
-        self._keeper: subprocess.Popen[bytes] | None = None
-        self._answers = b""
-        self._told: dict[str, int] = {}
-        self._folder = Path()
-        self._runc: Program | None = None
-        self._path = os.defpath
-        self._workload: Workload | None = None
-        self._pid = 0
-        self._pidfd = -1
-        self._groups = Groups()
-        self._applied: dict[str, str] = {}
-        self._out_of_memory_kills = 0
-        self._exit: Exit | None = None
+        super().__init__(use_cgroups=use_cgroups)
         self._dumping: tuple[str, Path, float] | None = None
 
-    # --- starting ---------------------------------------------------------------------------------------
+    def _find(self) -> Program:
+        return runc()
 
-    def paths(self, workload: Workload) -> JobPaths:
-        """Fixed folders, whatever the host's are."""
-        return spec.paths()
-
-    def start(self, workload: Workload, output_fd: int) -> None:
-        """See `port.Runtime`."""
-        gate_read, gate_write = os.pipe()
-        try:
-            try:
-                self._prepare(workload, [output_fd, gate_read])
-                assert self._runc is not None
-                command = [
-                    *(self._runc.path, "--root", str(self._state), "--log", str(self._folder / "runc.log")),
-                    *("run", "--detach", "--bundle", str(self._folder)),
-                    *("--pid-file", str(self._folder / "pid"), workload.name),
-                ]
-                self._bring_up("run", command, gate_read, output_fd, _ANSWER_TIMEOUT_S)
-            finally:
-                os.close(gate_read)
-            os.write(gate_write, b"go\n")
-        except (OSError, Missing, subprocess.SubprocessError) as error:
-            self._give_up()
-            raise StartRefused(f"the bundle cannot be run: {error}") from error
-        except StartRefused:
-            self._give_up()
-            raise
-        finally:
-            os.close(gate_write)
-
-    def restore(self, workload: Workload, dump: Path, output_fd: int) -> None:
-        """See `port.Dumping`."""
-        try:
-            before = dumping.read_record(dump)
-            program = criu()
-            self._prepare(workload, [output_fd])
-            dumping.extract(workload, dump, spec.host_uid(workload))
-            # CRIU looks for files in it as the job's root. Nobody else gets there: the folders above are closed.
-            os.chmod(dump / dumping.IMAGE, 0o711)  # noqa: S103
-            assert self._runc is not None
-            command = dumping.restore_command(
-                self._runc, self._state, workload.name, self._folder, dump, self._folder / "pid"
-            )
-            self._bring_up("restore", command, None, output_fd, _RESTORE_TIMEOUT_S)
-            changed = record.differences(before, record.record_of(self._groups))
-            if changed:
-                raise StartRefused(f"the restored job is not confined as it was: {'; '.join(changed)}")
-            self._applied["restored_by"] = f"criu {program.version}"
-            # From standing by signals to standing by its control group, like any job whose lease is not proven.
-            deadline = time.monotonic() + _FREEZE_TIMEOUT_S
-            while not self._groups.freeze():
-                if time.monotonic() > deadline:
-                    raise StartRefused("the restored job cannot be frozen")
-                time.sleep(_LOOK_AGAIN_S)
-            processes.send(self._groups.pids(), signal.SIGCONT)
-        except (OSError, Missing, subprocess.SubprocessError) as error:
-            self._give_up()
-            raise StartRefused(f"the dump cannot be restored: {error}") from error
-        except StartRefused:
-            self._give_up()
-            raise
-
-    def _prepare(self, workload: Workload, fds: list[int]) -> None:
-        """The bundle, and its keeper. Raises StartRefused, Missing, OSError."""
-        if os.geteuid() != 0 or not self._use_cgroups:
-            raise StartRefused("bundles need an agent that is root: it could not freeze or check them")
-        if not seccomp.supported():
-            raise StartRefused("there is no seccomp filter for this node's processor")
-        if workload.image is not None:
-            raise StartRefused("a bundle runs the node's own system, not an image")
-        if workload.network:
-            raise StartRefused("a bundle has no network")
-        self._workload, self._runc = workload, runc()
-        uid = spec.host_uid(workload)
-        give_to(workload.job_dir, uid)
-        give_to(workload.control_dir, uid)
-        self._folder = Path(tempfile.mkdtemp(prefix="gp4u-bundle-"))
-        os.chmod(self._folder, 0o711)  # noqa: S103 - the job's root passes through to its root file system
-        (self._folder / "criu.conf").write_text(dumping.CRIU_SETTINGS)
-        inner = f"gp4u/{workload.name}/{spec.GROUP}"
-        document = spec.config(
-            workload,
-            # runc takes a relative path below our own group, an absolute one below the mount's root.
-            cgroups_path=inner if version_1_is_mounted() else f"/{inner}",
-            criu_config=self._folder / "criu.conf",
-        )
-        spec.make_root(self._folder / "rootfs", document["mounts"])
-        binds = spec.stage(document["mounts"], self._folder / "mounts")
-        (self._folder / "config.json").write_text(json.dumps(document))
-        self._path = self._path_with_criu()
-        self._keeper = subprocess.Popen(
-            [sys.executable, "-m", f"{__package__}.keeper"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            cwd="/",
-            start_new_session=True,
-            pass_fds=fds,
-        )
-        assert self._keeper.stdout is not None
-        os.set_blocking(self._keeper.stdout.fileno(), False)
-        self._order(
-            op="prepare",
-            name=workload.name,
-            bundle=str(self._folder),
-            state=str(self._state),
-            runc=self._runc.path,
-            binds=binds,
-            root=str(self._folder / "rootfs"),
-        )
-        self._await("ready", _ANSWER_TIMEOUT_S)
-
-    def _bring_up(
-        self, command_id: str, command: list[str], stdin: int | None, output: int, within_s: float
-    ) -> None:
-        """Have runc make the job's first process, and prove its isolation. Raises StartRefused, OSError."""
-        assert self._workload is not None
-        self._order(op="run", id=command_id, argv=command, stdin=stdin, output=output, path=self._path)
-        code = self._await(command_id, within_s)
-        if code != 0:
-            log = "restore.log" if command_id == "restore" else "runc.log"
-            raise StartRefused(f"runc answered {code}: {dumping.last_error(self._folder, log)}")
-        self._pid = int((self._folder / "pid").read_text())
-        self._pidfd = os.pidfd_open(self._pid)
-        self._order(op="hold", pid=self._pid)
-        self._groups = Groups.of_process(self._pid)
-        lacking = shortcomings(
-            self._pid, spec.host_uid(self._workload), self._workload, self._groups.inner, os.getpid()
-        )
-        lacking += [
-            f"it shares the machine's {kind} namespace" for kind in record.shared_namespaces(self._pid)
+    def _command(self, *words: str) -> list[str]:
+        assert self._program is not None
+        return [
+            self._program.path,
+            "--root",
+            str(self._state),
+            "--log",
+            str(self._folder / "runc.log"),
+            *words,
         ]
-        if not self._groups.can_freeze:
-            lacking.append("it cannot be frozen")
-        if lacking:
-            raise StartRefused(f"the job is not isolated as it must be: {'; '.join(lacking)}")
-        self._applied = {
-            "user": "user namespace",
-            "engine": f"runc {self._runc.version if self._runc else ''}",
-            "container.pid": str(self._pid),
-            **{f"cgroup.{purpose}": value for purpose, value in self._groups.inner.read_back().items()},
-        }
+
+    def _document(self, workload: Workload, cgroups_path: str) -> dict[str, Any]:
+        settings = self._folder / "criu.conf"
+        settings.write_text(dumping.CRIU_SETTINGS)
+        self._path = self._path_with_criu()
+        return spec.config(workload, cgroups_path=cgroups_path, criu_config=settings)
+
+    def _shortcomings(self) -> list[str]:
+        assert self._workload is not None
+        uid = spec.host_uid(self._workload)
+        lacking = shortcomings(self._pid, uid, self._workload, self._groups.inner, os.getpid())
+        return lacking + [f"it shares the machine's {kind}" for kind in record.shared_namespaces(self._pid)]
+
+    def _identity(self) -> dict[str, str]:
+        assert self._program is not None
+        return {"user": "user namespace", "engine": f"runc {self._program.version}"}
+
+    def _why(self, command_id: str) -> str:
+        logs = {"restore": "restore.log", "checkpoint": "dump.log", "run": "runc.log"}
+        return dumping.last_error(self._folder, logs.get(command_id, ""))
 
     def _path_with_criu(self) -> str:
         """runc takes the first `criu` on its PATH."""
@@ -202,155 +66,18 @@ class Bundle:
             return f"{programs}:{os.environ.get('PATH', os.defpath)}"
         return os.environ.get("PATH", os.defpath)
 
-    @property
-    def _state(self) -> Path:
-        return self._folder / "state"
-
-    def _give_up(self) -> None:
-        self.kill()
-        self.clean_up()
-
-    # --- the keeper -------------------------------------------------------------------------------------
-
-    def _order(self, **order: Any) -> None:
-        assert self._keeper is not None
-        assert self._keeper.stdin is not None
-        with contextlib.suppress(OSError):  # it died: whoever waits for its answer sees to that
-            self._keeper.stdin.write(json.dumps(order).encode() + b"\n")
-            self._keeper.stdin.flush()
-
-    def _await(self, answer: str, within_s: float) -> int:
-        """Raises StartRefused when the keeper dies or says nothing in time."""
-        assert self._keeper is not None
-        assert self._keeper.stdout is not None
-        deadline = time.monotonic() + within_s
-        while answer not in self._told:
-            left = deadline - time.monotonic()
-            if left <= 0 or not self._listen():
-                raise StartRefused(f"the bundle's keeper did not answer ({answer})")
-            select.select([self._keeper.stdout], [], [], max(0.0, min(left, 1.0)))
-        return self._told.pop(answer)
-
-    def _listen(self) -> bool:
-        """Take what the keeper said; False: it is gone."""
-        assert self._keeper is not None
-        assert self._keeper.stdout is not None
-        alive = True
-        with contextlib.suppress(BlockingIOError):
-            while alive:
-                piece = os.read(self._keeper.stdout.fileno(), 65536)
-                self._answers += piece
-                alive = bool(piece)
-        *lines, self._answers = self._answers.split(b"\n")
-        for line in lines:
-            said = json.loads(line)
-            if "exit" in said:
-                self._exit = _exit_of(said["exit"])
-            elif "failed" in said:
-                raise StartRefused(said["failed"])
-            else:
-                self._told[said.get("id", "ready")] = said.get("code", 0)
-        return alive
-
-    # --- living -----------------------------------------------------------------------------------------
-
-    def applied(self) -> dict[str, str]:
-        """See `port.Runtime`."""
-        return dict(self._applied)
-
-    def exit_fd(self) -> int | None:
-        """See `port.Runtime`."""
-        return self._pidfd if self._pidfd >= 0 else None
-
-    def poll(self) -> Exit | None:
-        """See `port.Runtime`."""
-        if self._exit is not None or self._keeper is None or self._pidfd < 0:
-            return self._exit
-        alive = True
-        with contextlib.suppress(StartRefused):
-            alive = self._listen()
-        if self._exit is None and not alive:  # without its keeper nobody would end the job after us
-            self.kill()
-            self._exit = Exit(None, int(signal.SIGKILL))
-        return self._exit
-
-    def _tree(self) -> list[processes.Stat]:
-        found = [processes.read_stat(pid) for pid in self._groups.pids()]
-        return processes.exists([stat for stat in found if stat is not None])
-
-    def pids(self) -> list[int]:
-        """See `port.Runtime`. Without the namespace's first process, which is ours."""
-        return [found.pid for found in self._tree() if found.pid != self._pid]
-
-    def usage(self) -> Usage:
-        """See `port.Runtime`."""
-        tree = [found for found in self._tree() if found.pid != self._pid]
-        used = trees.usage(tree, self._groups.inner)
-        self._out_of_memory_kills = max(self._out_of_memory_kills, used.out_of_memory_kills)
-        return Usage(used.cpu_seconds, used.memory_bytes, used.processes, self._out_of_memory_kills)
-
-    def freeze(self) -> bool:
-        """See `port.Runtime`. Holds during a dump as well: see `groups`."""
-        if self._gone():
-            return True
-        try:
-            return self._groups.freeze()
-        except (OSError, KeyError):
-            return self._gone()
-
-    def thaw(self) -> None:
-        """See `port.Runtime`."""
-        with contextlib.suppress(OSError, KeyError):
-            self._groups.thaw()
-
-    def terminate(self) -> None:
-        """See `port.Runtime`."""
-        processes.send(self.pids(), signal.SIGTERM)
-
-    def kill(self) -> None:
-        """See `port.Runtime`. The end of the namespace's first process is the end of all in it."""
-        deadline = time.monotonic() + _KILL_TIMEOUT_S
-        while (self._groups.pids() or not self._gone()) and time.monotonic() < deadline:
-            self._groups.kill(self._pidfd)
-            time.sleep(_LOOK_AGAIN_S)
-
-    def _gone(self) -> bool:
-        return self._pidfd < 0 or bool(select.select([self._pidfd], [], [], 0)[0])
-
-    def clean_up(self) -> None:
-        """See `port.Runtime`."""
-        if self._keeper is not None:
-            self._order(op="done")
-            assert self._keeper.stdin is not None
-            assert self._keeper.stdout is not None
-            with contextlib.suppress(OSError):
-                self._keeper.stdin.close()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._keeper.wait(_CLEAN_UP_TIMEOUT_S)
-            self._keeper.kill()
-            self._keeper.wait()
-            with contextlib.suppress(StartRefused, OSError):
-                self._listen()
-            self._keeper.stdout.close()
-            self._keeper = None
-        self._groups.remove()
-        if self._folder != Path():
-            shutil.rmtree(self._folder, ignore_errors=True)
-        if self._pidfd >= 0:
-            os.close(self._pidfd)
-            self._pidfd = -1
-
     # --- dumps ------------------------------------------------------------------------------------------
 
     def begin_dump(self, into: Path) -> None:
         """See `port.Dumping`."""
         assert self._workload is not None
-        assert self._runc is not None
         assert self._dumping is None
         dumping.empty(into)
         self._dumping = ("checkpoint", into, time.monotonic())
-        command = dumping.checkpoint_command(self._runc, self._state, self._workload.name, into, self._folder)
-        self._order(op="run", id="checkpoint", argv=command, stdin=None, output=None, path=self._path)
+        self._run(
+            "checkpoint",
+            self._command(*dumping.checkpoint_words(self._workload.name, into, self._folder)),
+        )
 
     def poll_dump(self) -> DumpResult | None:
         """See `port.Dumping`."""
@@ -363,15 +90,14 @@ class Bundle:
         if code is None:
             return None
         if code != 0:
-            log = "dump.log" if step == "checkpoint" else ""
-            return self._dumped(f"{step} answered {code}: {dumping.last_error(self._folder, log)}", began)
+            return self._dumped(f"{step} answered {code}: {self._why(step)}", began)
         assert self._workload is not None
         archives = dumping.archive_commands(self._workload, into)
         following = ["checkpoint", *archives]
         if step != following[-1]:
             step = following[following.index(step) + 1]
             self._dumping = (step, into, began)
-            self._order(op="run", id=step, argv=archives[step], stdin=None, output=None, path=self._path)
+            self._run(step, archives[step])
             return None
         try:
             dumping.write_record(into, record.record_of(self._groups))
@@ -385,11 +111,29 @@ class Bundle:
         processes.send(self._groups.pids(), signal.SIGCONT)
         return DumpResult(why_not, time.monotonic() - began)
 
-
-def _exit_of(status: int) -> Exit:
-    code = os.waitstatus_to_exitcode(status)
-    if code < 0:
-        return Exit(None, -code)
-    if code > 128 and code - 128 in signal.valid_signals():
-        return Exit(None, code - 128)
-    return Exit(code, None)
+    def restore(self, workload: Workload, dump: Path, output_fd: int) -> None:
+        """See `port.Dumping`."""
+        try:
+            before = dumping.read_record(dump)
+            program = criu()
+            self._prepare(workload, [output_fd])
+            dumping.extract(workload, dump, spec.host_uid(workload))
+            # CRIU looks for files in it as the job's root. Nobody else gets there: the folders above are closed.
+            os.chmod(dump / dumping.IMAGE, 0o711)  # noqa: S103
+            command = self._command(
+                *dumping.restore_words(workload.name, self._folder, dump, self._folder / "pid")
+            )
+            self._bring_up("restore", command, None, output_fd, RESTORE_TIMEOUT_S)
+            changed = record.differences(before, record.record_of(self._groups))
+            if changed:
+                raise StartRefused(f"the restored job is not confined as it was: {'; '.join(changed)}")
+            self._applied["restored_by"] = f"criu {program.version}"
+            # From standing by signals to standing by its control group, like any job whose lease is not proven.
+            self._freeze_now()
+            processes.send(self._groups.pids(), signal.SIGCONT)
+        except (OSError, Missing, subprocess.SubprocessError) as error:
+            self._give_up()
+            raise StartRefused(f"the dump cannot be restored: {error}") from error
+        except StartRefused:
+            self._give_up()
+            raise

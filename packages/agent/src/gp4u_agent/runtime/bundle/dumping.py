@@ -1,6 +1,6 @@
 """A dump's folder, and the commands that write and read it. The adapter runs them through the keeper.
 
-image/          CRIU's files: memory, registers, descriptors, what lies in /tmp and /dev/shm
+image/          CRIU's or gVisor's files: memory, registers, descriptors, what lies in /tmp and /dev/shm
 job.tar         /job as it was at that instant
 control.tar     /run/gp4u
 record.json     what the job was confined to (see `record`)
@@ -12,7 +12,6 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from gp4u_agent.runtime.bundle.programs import Program
 from gp4u_agent.runtime.port import StartRefused, Workload
 
 IMAGE, JOB_FILES, CONTROL_FILES, RECORD = "image", "job.tar", "control.tar", "record.json"
@@ -25,22 +24,19 @@ _EXTRACT_TIMEOUT_S = 600.0
 _TAR = ("tar", "--numeric-owner", "--sparse", "--file")
 
 
-def checkpoint_command(runc: Program, state: Path, name: str, into: Path, work: Path) -> list[str]:
-    """Dump the memory and leave the tree standing."""
+def checkpoint_words(name: str, into: Path, work: Path) -> list[str]:
+    """What runc is told to dump the memory and leave the tree standing."""
     return [
-        *(runc.path, "--root", str(state), "--log", str(work / "runc.log"), "checkpoint"),
-        *("--image-path", str(into / IMAGE), "--work-path", str(work), "--leave-running", "--file-locks", name),
-    ]  # fmt: skip
+        *("checkpoint", "--image-path", str(into / IMAGE), "--work-path", str(work)),
+        *("--leave-running", "--file-locks", name),
+    ]
 
 
-def restore_command(
-    runc: Program, state: Path, name: str, bundle: Path, dump: Path, pid_file: Path
-) -> list[str]:
-    """Bring the tree up again, standing."""
+def restore_words(name: str, bundle: Path, dump: Path, pid_file: Path) -> list[str]:
+    """What runc is told to bring the tree up again, standing."""
     return [
-        *(runc.path, "--root", str(state), "--log", str(bundle / "runc.log"), "restore", "--detach"),
-        *("--image-path", str(dump / IMAGE), "--work-path", str(bundle), "--file-locks"),
-        *("--bundle", str(bundle), "--pid-file", str(pid_file), name),
+        *("restore", "--detach", "--image-path", str(dump / IMAGE), "--work-path", str(bundle)),
+        *("--file-locks", "--bundle", str(bundle), "--pid-file", str(pid_file), name),
     ]
 
 

@@ -1,13 +1,13 @@
-"""`python -m gp4u_agent.runtime.bundle.keeper`: runs runc for a shim, is the parent of the job, and ends it when the shim dies.
+"""`python -m gp4u_agent.runtime.bundle.keeper`: runs runc or runsc for a shim, is the parent of the job, and ends it when the shim dies.
 
-A container is nobody's child once runc has gone: no death signal reaches it and nobody hears how it ended. So the keeper takes in
-what runc leaves behind (it is a *subreaper*) and holds one end of a pipe whose other end dies with the shim. The shim in turn ends the
+A container is nobody's child once they have gone: no death signal reaches it and nobody hears how it ended. So the keeper takes in
+what they leave behind (it is a *subreaper*) and holds one end of a pipe whose other end dies with the shim. The shim in turn ends the
 job when the keeper dies. It works in a mount namespace of its own, so that the mounts it prepares vanish with it.
 
 Orders, JSON lines on stdin:
 
-    {"op": "prepare", "name": …, "bundle": …, "state": …, "runc": …, "binds": [[source, target], …], "root": …}
-    {"op": "run", "id": …, "argv": […], "stdin": fd or null, "output": fd or null, "path": …}
+    {"op": "prepare", "name": …, "bundle": …, "state": …, "program": …, "binds": [[source, target], …], "root": …}
+    {"op": "run", "id": …, "argv": […], "stdin": fd or null, "output": fd, file or null, "path": …}
     {"op": "hold", "pid": …}            this is the job's first process: say how it ends
     {"op": "done"}                      it has ended: clean up and go
 
@@ -92,6 +92,8 @@ class Keeper:
 
     def _run(self, order: dict[str, Any]) -> None:
         output = order["output"]
+        if isinstance(output, str):
+            output = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         process = subprocess.Popen(
             order["argv"],
             stdin=subprocess.DEVNULL if order["stdin"] is None else order["stdin"],
@@ -128,7 +130,7 @@ class Keeper:
             self._pid = 0
 
     def end(self) -> None:
-        """End every process of the job, then have runc forget it, and remove the bundle."""
+        """End every process of the job, then have the program forget it, and remove the bundle."""
         for pid in self._commands:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
@@ -139,7 +141,7 @@ class Keeper:
         if self._order:
             with contextlib.suppress(OSError, subprocess.SubprocessError):
                 subprocess.run(
-                    [self._order["runc"], "--root", self._order["state"], "delete", "--force", self._order["name"]],
+                    [self._order["program"], "--root", self._order["state"], "delete", "--force", self._order["name"]],
                     capture_output=True,
                     timeout=_DELETE_TIMEOUT_S,
                     check=False,

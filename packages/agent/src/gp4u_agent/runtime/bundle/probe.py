@@ -9,17 +9,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from gp4u_agent.runtime import seccomp
 from gp4u_agent.runtime.bundle.adapter import Bundle
 from gp4u_agent.runtime.bundle.programs import Missing, criu, runc
-from gp4u_agent.runtime.port import Limits, Probe, StartRefused, Workload
+from gp4u_agent.runtime.port import Dumping, Limits, Probe, Runtime, StartRefused, Workload
 from gp4u_agent.runtime.trial import trial_workload
 
 PROBE_TIMEOUT_S = 20.0
 SCRIPT = ": > /job/here && [ ! -e /etc/shadow ] && ! ( : > /usr/x ) 2>/dev/null && echo proven"
 COUNTING = 'i=0; while :; do i=$((i+1)); echo "$i"; echo "$i" > /tmp/count; sleep 0.01; done'
+PROBE_MEMORY_BYTES = 128 << 20
 _STEPS_BEFORE, _STEPS_AFTER = 5, 5
+
+
+class WholeRuntime(Runtime, Dumping, Protocol):
+    """A runtime that dumps whole jobs."""
 
 
 @dataclass(frozen=True)
@@ -41,36 +47,48 @@ def probe() -> Probe:
         return Probe(False, "", "no seccomp filter for this processor")
     try:
         program = runc()
-        with _job(SCRIPT) as (job, workload):
+    except Missing as error:
+        return Probe(False, "", str(error))
+    return proven_by_a_job(Bundle, f"runc {program.version}+seccomp+user namespace+cgroup cpu memory pids")
+
+
+def proven_by_a_job(make: Callable[[], WholeRuntime], proven: str) -> Probe:
+    """Run a job that looks around: `proven` says what it then proved."""
+    try:
+        with _job(make, SCRIPT) as (job, workload):
             job.runtime.start(workload, job.write_end)
             said = job.read_until(lambda text: "proven" in text)
     except (Missing, StartRefused, OSError) as error:
         return Probe(False, "", str(error))
     if "proven" not in said:
         return Probe(False, "", said.strip() or "the probe inside the bundle failed")
-    return Probe(True, f"runc {program.version}+seccomp+user namespace+cgroup cpu memory pids")
+    return Probe(True, proven)
 
 
 def probe_transparent() -> TransparentProbe:
-    """Dump a job that counts, end it, bring it back from the files alone, and see that it counts on where it stood."""
+    """Whether runc and CRIU do it here, by doing it."""
     try:
         runner, dumper = runc(), criu()
     except Missing as error:
         return TransparentProbe(False, why_not=str(error))
     if os.geteuid() != 0:
         return TransparentProbe(False, why_not="it needs an agent that is root")
-    by = f"criu {dumper.version} by runc {runner.version}"
+    return proven_by_a_dump(Bundle, f"criu {dumper.version} by runc {runner.version}")
+
+
+def proven_by_a_dump(make: Callable[[], WholeRuntime], by: str) -> TransparentProbe:
+    """Dump a job that counts, end it, bring it back from the files alone, and see that it counts on where it stood."""
     try:
         with tempfile.TemporaryDirectory(prefix="gp4u-probe-dump-") as folder:
-            why_not = _there_and_back(Path(folder, "dump"))
-    except (StartRefused, OSError) as error:
+            why_not = _there_and_back(make, Path(folder, "dump"))
+    except (Missing, StartRefused, OSError) as error:
         why_not = str(error)
     return TransparentProbe(not why_not, by, why_not)
 
 
-def _there_and_back(dump: Path) -> str:
+def _there_and_back(make: Callable[[], WholeRuntime], dump: Path) -> str:
     """Why it does not work; empty: it does."""
-    with _job(COUNTING) as (job, workload):
+    with _job(make, COUNTING) as (job, workload):
         job.runtime.start(workload, job.write_end)
         before = job.read_until(lambda text: text.count("\n") >= _STEPS_BEFORE)
         job.runtime.begin_dump(dump)
@@ -83,7 +101,7 @@ def _there_and_back(dump: Path) -> str:
             return result.why_not
         job.runtime.kill()
         before += job.read(0.0)
-    with _job(COUNTING) as (job, workload):
+    with _job(make, COUNTING) as (job, workload):
         job.runtime.restore(workload, dump, job.write_end)
         if job.read(0.05):
             return "the restored job ran before it was told to"
@@ -103,8 +121,8 @@ def _following(before: str) -> set[str]:
 class _Job:
     """A bundle and the pipe of its output."""
 
-    def __init__(self) -> None:
-        self.runtime = Bundle()
+    def __init__(self, make: Callable[[], WholeRuntime]) -> None:
+        self.runtime = make()
         self.read_end, self.write_end = os.pipe()
         os.set_blocking(self.read_end, False)
 
@@ -127,10 +145,10 @@ class _Job:
 
 
 @contextmanager
-def _job(command: str) -> Iterator[tuple[_Job, Workload]]:
-    limits = Limits(memory_bytes=64 << 20, disk_bytes=16 << 20, cpus=1, pids_max=32)
+def _job(make: Callable[[], WholeRuntime], command: str) -> Iterator[tuple[_Job, Workload]]:
+    limits = Limits(memory_bytes=PROBE_MEMORY_BYTES, disk_bytes=16 << 20, cpus=1, pids_max=32)
     with trial_workload(command, limits) as workload:
-        job = _Job()
+        job = _Job(make)
         try:
             yield job, workload
         finally:

@@ -27,7 +27,7 @@ class Program:
 
 def runc() -> Program:
     """Raises Missing."""
-    path = shutil.which("runc", path=_search_path())
+    path = shutil.which("runc", path=search_path())
     if path is None:
         raise Missing("runc is not installed")
     return Program(path, _version_of(path, "runc"))
@@ -36,7 +36,7 @@ def runc() -> Program:
 def criu() -> Program:
     """The one that GP4U_CRIU names, else the machine's. Raises Missing, also when it is too old."""
     named = os.environ.get(CRIU_VARIABLE)
-    path = named or shutil.which("criu", path=_search_path())
+    path = named or shutil.which("criu", path=search_path())
     if path is None:
         raise Missing("criu is not installed")
     if not os.access(path, os.X_OK):
@@ -63,6 +63,6 @@ def _version_of(path: str, name: str) -> str:
     return found[0]
 
 
-def _search_path() -> str:
-    """Of a service's PATH the folders of administrators' programs are often missing."""
+def search_path() -> str:
+    """Where programs are looked for. Of a service's PATH the folders of administrators' programs are often missing."""
     return os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])

@@ -10,21 +10,21 @@ from typing import Any
 
 from gp4u_agent.runtime.bundle.groups import Groups
 
-_CONFINED = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "Seccomp_filters")
+CONFINED = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "Seccomp_filters")
 _MOUNT_FLAGS = frozenset({"ro", "rw", "nosuid", "nodev", "noexec"})
 
 
 def record_of(groups: Groups) -> dict[str, Any]:
     """Of every process in the group, so that none differs. Raises OSError when one goes meanwhile."""
     pids = groups.pids()
-    statuses = {pid: _fields(Path(f"/proc/{pid}/status").read_text()) for pid in pids}
+    statuses = {pid: fields_of(pid) for pid in pids}
     return {
-        "confinement": _one({pid: [f"{k}={s.get(k)}" for k in _CONFINED] for pid, s in statuses.items()}),
-        "users": _one({pid: [s["Uid"], s["Gid"], s["Groups"]] for pid, s in statuses.items()}),
-        "mounts": _one({pid: _mounts(pid) for pid in pids}),
-        "user_map": _one({pid: Path(f"/proc/{pid}/uid_map").read_text().split() for pid in pids}),
-        "interfaces": _one({pid: _interfaces(pid) for pid in pids}),
-        "bounds": _one({pid: _bounds(pid) for pid in pids}),
+        "confinement": one({pid: [f"{k}={s.get(k)}" for k in CONFINED] for pid, s in statuses.items()}),
+        "users": one({pid: [s["Uid"], s["Gid"], s["Groups"]] for pid, s in statuses.items()}),
+        "mounts": one({pid: mounts_of(pid) for pid in pids}),
+        "user_map": one({pid: Path(f"/proc/{pid}/uid_map").read_text().split() for pid in pids}),
+        "interfaces": one({pid: interfaces_of(pid) for pid in pids}),
+        "bounds": one({pid: _bounds(pid) for pid in pids}),
         "groups": sorted(f"{purpose}={value}" for purpose, value in groups.inner.read_back().items()),
     }
 
@@ -47,7 +47,7 @@ def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     return found
 
 
-def _one(of_each: dict[int, list[str]]) -> list[str]:
+def one(of_each: dict[int, list[str]]) -> list[str]:
     """What holds for all of them; what some have and others do not is marked, and so differs from any record of equals."""
     values = list(of_each.values())
     if not values or all(value == values[0] for value in values):
@@ -55,7 +55,8 @@ def _one(of_each: dict[int, list[str]]) -> list[str]:
     return [f"{pid}: {item}" for pid, value in sorted(of_each.items()) for item in value]
 
 
-def _mounts(pid: int) -> list[str]:
+def mounts_of(pid: int) -> list[str]:
+    """Where, with which flags, of what kind. Raises OSError."""
     found = []
     for line in Path(f"/proc/{pid}/mountinfo").read_text().splitlines():
         before, _, after = line.partition(" - ")
@@ -66,7 +67,8 @@ def _mounts(pid: int) -> list[str]:
     return sorted(found)
 
 
-def _interfaces(pid: int) -> list[str]:
+def interfaces_of(pid: int) -> list[str]:
+    """Names of its network's interfaces. Raises OSError."""
     lines = Path(f"/proc/{pid}/net/dev").read_text().splitlines()[2:]
     return sorted(line.partition(":")[0].strip() for line in lines)
 
@@ -77,6 +79,7 @@ def _bounds(pid: int) -> list[str]:
     return [" ".join(line.split()) for line in lines if line.startswith(wanted)]
 
 
-def _fields(text: str) -> dict[str, str]:
-    pairs = (line.partition(":") for line in text.splitlines())
+def fields_of(pid: int) -> dict[str, str]:
+    """/proc/<pid>/status. Raises OSError."""
+    pairs = (line.partition(":") for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     return {name: " ".join(value.split()) for name, _, value in pairs}

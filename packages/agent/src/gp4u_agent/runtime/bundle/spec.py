@@ -51,8 +51,10 @@ def paths() -> JobPaths:
     return JobPaths(job=JOB, control=CONTROL, inside=INSIDE, path=system_path())
 
 
-def config(workload: Workload, *, cgroups_path: str, criu_config: Path | None) -> dict[str, Any]:
-    """The bundle's `config.json`. `cgroups_path` is in runc's spelling (see `adapter`)."""
+def config(
+    workload: Workload, *, cgroups_path: str, criu_config: Path | None, first: str = FIRST
+) -> dict[str, Any]:
+    """The bundle's `config.json`. `cgroups_path` is in runc's spelling (see `kept`); `first`: the first command's text."""
     limits, uid = workload.limits, host_uid(workload)
     bounds = {
         "RLIMIT_CORE": 0,
@@ -72,7 +74,7 @@ def config(workload: Workload, *, cgroups_path: str, criu_config: Path | None) -
         "process": {
             "terminal": False,
             "user": {"uid": INNER_UID, "gid": INNER_UID},
-            "args": ["/bin/sh", "-c", FIRST, workload.command],
+            "args": ["/bin/sh", "-c", first, workload.command],
             "env": [f"{name}={value}" for name, value in job_environment(workload, paths()).items()],
             "cwd": JOB,
             "capabilities": {
