@@ -5,6 +5,7 @@ limit is read back, and a purpose that does not work is simply absent from `purp
 """
 
 import contextlib
+import errno
 import os
 import signal
 import time
@@ -89,10 +90,13 @@ class JobCgroups:
             self._thaw(self.folders["freeze"])
 
     def _thaw(self, folder: Path) -> None:
-        if self.versions["freeze"] == 2:
-            (folder / "cgroup.freeze").write_text("0")
-        else:
-            (folder / "freezer.state").write_text("THAWED")
+        file, word = ("cgroup.freeze", "0") if self.versions["freeze"] == 2 else ("freezer.state", "THAWED")
+        try:
+            (folder / file).write_text(word)
+        except OSError as error:
+            # A group that somebody removed meanwhile holds nothing that could be frozen.
+            if error.errno not in (errno.ENOENT, errno.ENODEV):
+                raise
 
     def give_up(self, purpose: str) -> None:
         """The group of this purpose no longer works: do without it."""
