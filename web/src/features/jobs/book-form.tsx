@@ -65,6 +65,7 @@ export function BookForm({ offer, availableMicros, submitInstead, topUp, onBooke
       keepLast: "",
       keepHourly: "",
       checkpointSource: "application",
+      checkpointLazy: "",
       budget: "",
       protection: "catalyst",
       environment: [],
@@ -105,19 +106,22 @@ export function BookForm({ offer, availableMicros, submitInstead, topUp, onBooke
     else fill(read);
   };
 
-  const submit = form.handleSubmit(async (values) => {
-    book.reset();
-    const own = values.kind === "own" ? folder : null;
-    const sent = own ? await sending.send(own) : { uploadId: null };
-    if (!sent) return; // stopped, or failed and said so
-    const body = {
-      offer_id: offer.id,
-      job: specOf(values, { extras, uploadId: sent.uploadId, folderBytes: own?.bytes ?? 0 }),
-      // What this page shows is what is agreed to: a price that rose meanwhile is refused.
-      rate_per_hour_micros_max: offer.price_per_gpu_hour_micros * values.gpus,
-    };
-    book.mutate({ body, key: attempt.current.for(body) });
-  });
+  const submit = form.handleSubmit(
+    async (values) => {
+      book.reset();
+      const own = values.kind === "own" ? folder : null;
+      const sent = own ? await sending.send(own) : { uploadId: null };
+      if (!sent) return; // stopped, or failed and said so
+      const body = {
+        offer_id: offer.id,
+        job: specOf(values, { extras, uploadId: sent.uploadId, folderBytes: own?.bytes ?? 0 }),
+        // What this page shows is what is agreed to: a price that rose meanwhile is refused.
+        rate_per_hour_micros_max: offer.price_per_gpu_hour_micros * values.gpus,
+      };
+      book.mutate({ body, key: attempt.current.for(body) });
+    },
+    () => setMore(true),
+  ); // a field that is refused must be seen
 
   return (
     <form noValidate onSubmit={submit} aria-label="Book this offer" className="grid gap-5 px-4 py-5 sm:px-5">

@@ -14,6 +14,7 @@ const values: BookValues = {
   keepLast: "",
   keepHourly: "",
   checkpointSource: "application",
+  checkpointLazy: "",
   budget: "5.00",
   protection: "catalyst",
   environment: [{ name: "SEED", value: "7" }],
@@ -47,6 +48,7 @@ it("sends each choice about checkpoints and protection", () => {
     checkpointSource: "auto",
     keepLast: "3",
     keepHourly: "24",
+    checkpointLazy: "datasets/**\n\n!datasets/index\r\n  ",
     protection: "hot",
   });
   expect(chosen.checkpoint).toEqual({
@@ -55,6 +57,7 @@ it("sends each choice about checkpoints and protection", () => {
     auto: true,
     verify: true,
     source: "auto",
+    lazy: ["datasets/**", "!datasets/index"],
     keep: { last: 3, hourly: 24 },
   });
   expect(chosen.protection).toBe("hot");
@@ -76,6 +79,11 @@ it.each([
   [{ budget: "five" }, "budget"],
   [{ keepLast: "0" }, "keepLast"],
   [{ keepHourly: "many" }, "keepHourly"],
+  [{ checkpointLazy: "# a remark" }, "checkpointLazy"],
+  [{ checkpointLazy: "!only/taken/away" }, "checkpointLazy"],
+  [{ checkpointLazy: "x".repeat(257) }, "checkpointLazy"],
+  [{ checkpointLazy: "a\n".repeat(33) }, "checkpointLazy"],
+  [{ checkpointLazy: "a", checkpointSource: "transparent" as const }, "checkpointLazy"],
   [{ environment: [{ name: "1BAD", value: "" }] }, "environment"],
 ])("refuses %o at the field", (patch, field) => {
   const result = bookSchema.safeParse({ ...values, ...patch });

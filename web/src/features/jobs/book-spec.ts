@@ -16,6 +16,23 @@ const kept = z.string().refine((text) => {
   return text.trim() === "" || (Number.isInteger(count) && count >= 1 && count <= CHECKPOINTS_KEPT_MAX);
 }, "A number from 1 to 1000, or nothing.");
 
+const LAZY_MAX = 32;
+const LAZY_LENGTH_MAX = 256;
+/** One pattern a line, none of them empty. Nothing else is taken off: a blank may be part of a name. */
+export const lazyPatterns = (text: string): string[] =>
+  text.split(/\r?\n/).filter((line) => line.trim() !== "");
+
+function lazyFault(text: string): string | null {
+  const patterns = lazyPatterns(text);
+  if (patterns.length > LAZY_MAX) return `At most ${LAZY_MAX} patterns.`;
+  if (patterns.some((pattern) => pattern.length > LAZY_LENGTH_MAX))
+    return `At most ${LAZY_LENGTH_MAX} characters each.`;
+  if (patterns.some((pattern) => pattern.startsWith("#"))) return "A line that begins with # names no file.";
+  if (patterns.length > 0 && patterns.every((pattern) => pattern.startsWith("!")))
+    return "Patterns that begin with ! only take away from others.";
+  return null;
+}
+
 export const bookSchema = z
   .object({
     kind: z.enum(["digits", "own"]),
@@ -44,6 +61,11 @@ export const bookSchema = z
     keepLast: kept,
     keepHourly: kept,
     checkpointSource: z.enum(["application", "auto", "transparent"]),
+    /** Patterns of files that may arrive after the start, one a line. */
+    checkpointLazy: z.string().superRefine((text, context) => {
+      const message = lazyFault(text);
+      if (message) context.addIssue({ code: "custom", message });
+    }),
     budget: money,
     protection: z.enum(["catalyst", "hot", "none"]),
     environment: z.array(
@@ -56,7 +78,11 @@ export const bookSchema = z
   .refine((values) => values.kind !== "own" || values.command.trim() !== "", {
     path: ["command"],
     message: "What should run?",
-  });
+  })
+  .refine(
+    (values) => values.checkpointSource !== "transparent" || lazyPatterns(values.checkpointLazy).length === 0,
+    { path: ["checkpointLazy"], message: "A whole job is restored whole: nothing of it can arrive later." },
+  );
 
 export type BookValues = z.infer<typeof bookSchema>;
 
@@ -88,6 +114,7 @@ export function specOf(values: BookValues, beside: Beside = {}): Schemas["JobSpe
     ...(values.keepLast.trim() === "" ? {} : { last: Number(values.keepLast) }),
     ...(values.keepHourly.trim() === "" ? {} : { hourly: Number(values.keepHourly) }),
   };
+  const lazy = lazyPatterns(values.checkpointLazy);
   const ceilings = {
     ...(extras.per_hour_micros_max == null ? {} : { per_hour_micros_max: extras.per_hour_micros_max }),
     ...(budget === null ? {} : { total_micros_max: budget }),
@@ -113,7 +140,7 @@ export function specOf(values: BookValues, beside: Beside = {}): Schemas["JobSpe
       ...(values.checkpointAuto ? { auto: true } : {}),
       ...(values.checkpointSource === "application" ? {} : { source: values.checkpointSource }),
       ...(values.checkpointVerify ? { verify: true } : {}),
-      ...(extras.lazy?.length ? { lazy: extras.lazy } : {}),
+      ...(lazy.length > 0 ? { lazy } : {}),
       ...(Object.keys(keep).length > 0 ? { keep } : {}),
     },
     ...(Object.keys(extras.failover).length > 0 ? { failover: extras.failover } : {}),

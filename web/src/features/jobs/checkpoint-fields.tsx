@@ -1,6 +1,6 @@
 import { Shield, ShieldCheck, ShieldOff } from "lucide-react";
 import { type UseFormReturn, useWatch } from "react-hook-form";
-import { Field, Input, Select } from "@/components/ui/field";
+import { Field, Input, Select, Textarea } from "@/components/ui/field";
 import type { BookValues } from "./book-spec";
 
 interface FormProps {
@@ -142,6 +142,23 @@ export function CheckpointFields({ form }: FormProps) {
           </label>
         </div>
       </div>
+      <Field
+        label="Files that may arrive after the start"
+        optional
+        hint="Patterns as in a .gitignore, one a line: the job goes on before these are there."
+        error={errors.checkpointLazy?.message}
+      >
+        {(control) => (
+          <Textarea
+            {...control}
+            rows={2}
+            spellCheck={false}
+            placeholder="datasets/**"
+            className="font-mono"
+            {...form.register("checkpointLazy")}
+          />
+        )}
+      </Field>
     </fieldset>
   );
 }

@@ -24,6 +24,7 @@ const form: BookValues = {
   keepLast: "",
   keepHourly: "",
   checkpointSource: "application",
+  checkpointLazy: "",
   budget: "",
   protection: "catalyst",
   environment: [],
@@ -35,7 +36,7 @@ name: mine
 command: sh run.sh
 env: {A: b}
 resources: {gpus: 2, memory_gb: 4, network: yes, gpu_model: RTX_4090}
-checkpoint: {path: out, every: 30s, keep: {last: 2}, verify: yes, lazy: "old/*"}
+checkpoint: {path: out, every: 30s, keep: {last: 2}, verify: yes, lazy: [old/*, "!old/best"]}
 budget: {total: 5, per_hour: 1.5}
 failover: {max_moves: 1}
 max_duration: 2h
@@ -46,7 +47,6 @@ max_duration: 2h
     "memory_gb: 4",
     "network: true",
     "gpu_model: RTX_4090",
-    "lazy: old/*",
     "per_hour: 1.50",
     "max_moves: 1",
   ]);
@@ -57,7 +57,7 @@ max_duration: 2h
     environment: { A: "b" },
     upload_id: "upl_1",
     resources: { gpus: 2, memory_gb: 4, disk_gb: 4, network: true, gpu_models: ["RTX_4090"] },
-    checkpoint: { path: "out", every_s: 30, keep: { last: 2 }, verify: true, lazy: ["old/*"] },
+    checkpoint: { path: "out", every_s: 30, keep: { last: 2 }, verify: true, lazy: ["old/*", "!old/best"] },
     budget: { total_micros_max: 5_000_000, per_hour_micros_max: 1_500_000 },
     failover: { moves_max: 1 },
     duration_s_max: 7_200,

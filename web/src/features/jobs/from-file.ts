@@ -6,7 +6,6 @@ import type { JobFile, Mistake } from "./job-file";
 
 /** Of the file's specification what has no field of its own; sent along, and shown. */
 export type Extras = Pick<JobFile["spec"], "resources" | "failover"> & {
-  lazy?: JobFile["spec"]["checkpoint"]["lazy"];
   per_hour_micros_max?: number | null;
   image?: string | null;
   kind?: JobFile["spec"]["kind"];
@@ -81,6 +80,7 @@ export function filledFrom({ spec }: JobFile, terms: Terms): Filled {
   if (keep?.last != null) values.keepLast = String(keep.last);
   if (keep?.hourly != null) values.keepHourly = String(keep.hourly);
   if (source !== undefined) values.checkpointSource = source;
+  if (lazy !== undefined) values.checkpointLazy = lazy.join("\n");
   if (total !== undefined && total !== null) values.budget = moneyInput(total);
   if (spec.protection !== undefined) values.protection = spec.protection;
   if (spec.environment !== undefined) {
@@ -92,7 +92,6 @@ export function filledFrom({ spec }: JobFile, terms: Terms): Filled {
     extras: {
       resources,
       failover: spec.failover,
-      ...(lazy === undefined ? {} : { lazy }),
       ...(spec.image === undefined ? {} : { image: spec.image }),
       ...(spec.kind === undefined ? {} : { kind: spec.kind }),
       ...(spec.budget.per_hour_micros_max === undefined
@@ -115,7 +114,6 @@ export function extrasInWords(extras: Extras): string[] {
     ["region", resources.regions?.join(", ")],
     ["image", extras.image],
     ["kind", extras.kind],
-    ["lazy", extras.lazy?.join(", ")],
     ["per_hour", extras.per_hour_micros_max ? moneyInput(extras.per_hour_micros_max) : undefined],
     ["on_node_loss", failover.on_node_loss],
     ["max_moves", failover.moves_max],
