@@ -32,6 +32,7 @@ COVERAGE = (
     ("changes_refused", "changes of old sessions refused"),
     ("claims_barred", "claims barred by unwritten losses"),
     ("mass_holds", "mass losses held back"),
+    ("takeover_holds", "losses of dead gateways held back"),
     ("checkpoints", "checkpoints committed"),
     ("checkpoints_expired", "checkpoints expired"),
     ("packs_collected", "packs collected"),

@@ -1,9 +1,10 @@
-"""A controller process: production's `AuthorityWatch`; the loops of placing, limits, metering and collection."""
+"""A controller process: production's `AuthorityWatch` and `Departures`; the loops of placing, limits, metering and collection."""
 
 from datetime import datetime
 
 from gp4u_server.catalyst.health.authority import AuthorityWatch
 from gp4u_server.catalyst.health.lease_table import Change
+from gp4u_server.catalyst.health.takeover import Departures
 
 from gp4u_simulation.database import Database
 from gp4u_simulation.world import Clock, Process, World
@@ -26,6 +27,7 @@ class Controller(Process):
 
     def _begin(self) -> None:
         self.watch = AuthorityWatch()
+        self.departures = Departures()
         self.soon(PLACE_S * self.world.chance(), self._place_loop)
         self.soon(LOOK_S * self.world.chance(), self._look_loop)
         self.soon(COLLECT_S * self.world.chance(), self._collect_loop)
@@ -69,9 +71,14 @@ class Controller(Process):
         def read(found: tuple[dict[str, datetime], dict[str, float]]) -> None:
             rows, ttls_s = found
             for gateway_id, seen in self.watch.observe(rows, began, self.clock.read(), ttls_s).items():
-                database.transact(self, database.take_over, self._losses, None, gateway_id, seen)
-            if losses := database.ended_with_nodes():
-                self._losses(losses)
+                database.transact(self, database.take_over, None, None, gateway_id, seen)
+            still = self.departures.standing_still(rows, began)
+            ended = database.ended_gateways()
+            losses = {key: database.losses_of(key) for key in (*ended, *sorted(still))}
+            left = {key: len(found) for key, found in losses.items()}
+            verdict = self.departures.observe(left, ended, self.clock.read())
+            self._losses([loss for key in ended if key in verdict.free for loss in losses[key]])
+            self.world.counts["takeover_holds"] += len(verdict.held)
 
         database.transact(self, database.standing, read, self.watch.missed)
 

@@ -189,9 +189,9 @@ class Database:
             if node.gateway_id == gateway_id and node.state in (NodeState.ONLINE, NodeState.SUSPECT)
         ]
 
-    def ended_with_nodes(self) -> list[Change]:
-        """Losses of all gateways that ended: also of those whose controller died half-way through the nodes."""
-        return [loss for key, row in self.gateways.items() if row.ended for loss in self.losses_of(key)]
+    def ended_gateways(self) -> list[str]:
+        """Gateways that ended, and may still have nodes to their name."""
+        return [key for key, row in self.gateways.items() if row.ended]
 
     # --- nodes -------------------------------------------------------------------------------------------
 

@@ -30,6 +30,11 @@ ALIVE_AFTER = (
     " WHERE gateway_id = :gateway AND liveness IN ('online', 'suspect') AND id > :after ORDER BY id LIMIT :limit"
 )
 
+LEFT_WITH = (
+    "SELECT gateway_id, count(*) AS nodes FROM nodes"
+    " WHERE gateway_id = ANY(:ids) AND liveness IN ('online', 'suspect') GROUP BY gateway_id"
+)
+
 
 class NodeSight(NamedTuple):
     """One node's row as seen."""
@@ -72,6 +77,14 @@ async def alive_after(session: AsyncSession, gateway_id: str, after: str, limit:
     """A slice of the nodes that are called alive in this gateway's hands."""
     found = await session.execute(text(ALIVE_AFTER), {"gateway": gateway_id, "after": after, "limit": limit})
     return _sights(found)
+
+
+async def nodes_left(session: AsyncSession, gateway_ids: Iterable[str]) -> dict[str, int]:
+    """Gateway → how many nodes are called alive in its hands, where there are any."""
+    if not (asked := list(gateway_ids)):
+        return {}
+    found = await session.execute(text(LEFT_WITH), {"ids": asked})
+    return {row.gateway_id: int(row.nodes) for row in found}
 
 
 async def unwatched_s(session: AsyncSession, gateway_ids: Iterable[str | None]) -> dict[str, float]:

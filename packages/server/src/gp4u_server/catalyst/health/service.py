@@ -1,6 +1,6 @@
 """Writes changes of liveness, and only changes. Every write is guarded by the node's session number."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -321,8 +321,12 @@ class HealthService:
             for node in await self.nodes.nodes_of_gateway(session, gateway_id)
         ]
 
-    async def ended_with_nodes(self, session: AsyncSession) -> list[str]:
-        """Gateways that ended lately and may still have nodes to their name (a controller died half-way)."""
+    async def nodes_left(self, session: AsyncSession, gateway_ids: Iterable[str]) -> dict[str, int]:
+        """Gateway → how many nodes that are called alive it still has to its name; those without any are left out."""
+        return await repository.nodes_left(session, gateway_ids)
+
+    async def ended_gateways(self, session: AsyncSession) -> list[str]:
+        """Gateways that ended lately and may still have nodes to their name."""
         statement = select(GatewayAuthority.gateway_id).where(
             GatewayAuthority.ended_at > func.clock_timestamp() - timedelta(hours=1)
         )
