@@ -13,10 +13,13 @@ from gp4u_agent.runtime import processes
 from gp4u_agent.runtime.bundle import dumping as folders
 from gp4u_agent.runtime.bundle.programs import Missing, criu
 from gp4u_agent.runtime.containers.adapter import Containers
+from gp4u_agent.runtime.containers.engine import ENGINE_VARIABLE
 from gp4u_agent.runtime.port import StartRefused, Workload
+from gp4u_protocol.messages import ActualState
 
 from tests.integration.agent import engines
-from tests.integration.agent.conftest import poll
+from tests.integration.agent.conftest import AgentProcess, node_of, poll
+from tests.integration.agent.peer import Peer, serve
 from tests.integration.agent.runtimes import LIMITS
 
 COUNTER = """i=0; exec 3> /dev/shm/open
@@ -157,3 +160,35 @@ def test_what_is_not_confined_as_before_or_cannot_be_dumped_is_refused(tmp_path:
         fourth.runtime.start(fourth.workload, fourth.write_end)
         with pytest.raises(OSError, match="not made to be dumped"):
             fourth.runtime.begin_dump(tmp_path / "dump")
+
+
+async def test_a_job_with_an_image_survives_its_node(
+    image: str, peer: Peer, node_folder: Path, joined: AgentProcess
+) -> None:
+    """Two agents, two shims, one store, one engine: the first node is killed, the second goes on in the middle of the count."""
+
+    def steps(said: Peer, placement_id: str) -> list[int]:
+        lines = said.log(placement_id).splitlines()[:-1]  # the last may be cut
+        return [int(line.split()[1]) for line in lines if line.startswith("step ")]
+
+    found = {ENGINE_VARIABLE: os.environ[ENGINE_VARIABLE]}
+    async with node_of(peer, node_folder / "a", joined, found) as first:
+        facts = peer.hellos[-1].facts
+        assert facts.transparent.containers.works, facts.transparent.containers.why_not
+        assert "podman" in facts.runtimes["containers-whole"]
+        spec = peer.spec(COUNTER, image=image, transparent=True, checkpoint_every_s=1)
+        await peer.want(spec)
+        await peer.until(lambda: peer.checkpoints, "a dump is committed", 120)
+        shim = first.shim_pid()
+        first.clean_up()  # SIGKILL to agent and shim
+        poll(lambda: processes.read_stat(shim) is None, "the shim is gone")
+        before = steps(peer, spec.placement_id)
+    same = Peer(name=peer.name, objects=peer.objects, checkpoints=peer.checkpoints)
+    async with serve(same) as other, node_of(other, node_folder / "b", joined, found):
+        again = spec.model_copy(update={"epoch": 2, "placement_id": f"{spec.placement_id}x"})
+        await other.want(again)
+        await other.until(lambda: len(steps(other, again.placement_id)) > 5, "it counts on", 120)
+        after = steps(other, again.placement_id)
+        assert after == list(range(after[0], after[0] + len(after)))
+        assert 1 < after[0] <= before[-1] + 120, (before[-3:], after[:3])
+        assert other.report(again.placement_id, ActualState.RUNNING)

@@ -34,7 +34,10 @@ def spec(source: str = "application", **fields: object) -> JobSpec:
         (spec("auto"), None, Saved.WHOLE_OR_FOLDER),
         (spec("auto"), True, Saved.WHOLE),
         (spec("auto"), False, Saved.FOLDER),
-        (spec("auto", image=IMAGE), None, Saved.FOLDER),
+        (spec("auto", image=IMAGE), None, Saved.WHOLE_OR_FOLDER),
+        (spec("auto", image=IMAGE), False, Saved.FOLDER),
+        (spec("transparent", image=IMAGE), None, Saved.WHOLE),
+        (spec("auto", image=IMAGE, resources={"network": True}), None, Saved.FOLDER),
         (spec("auto", resources={"network": True}), True, Saved.FOLDER),
         (spec("transparent", protection="none"), True, Saved.NOTHING),
         (spec("auto", failover={"on_node_loss": "stop"}), True, Saved.NOTHING),
@@ -70,7 +73,9 @@ def test_a_hot_job_is_told_what_its_second_node_is_for_and_whether_it_is_ready()
     assert promise_of(spec(), standby_ready=True).standby is None
 
 
-@pytest.mark.parametrize("more", [{"image": IMAGE}, {"resources": {"network": True}}])
+@pytest.mark.parametrize(
+    "more", [{"image": IMAGE, "resources": {"network": True}}, {"resources": {"network": True}}]
+)
 def test_what_cannot_be_saved_whole_is_refused_at_submission_when_nothing_else_will_do(
     more: dict[str, object],
 ) -> None:
@@ -81,6 +86,8 @@ def test_what_cannot_be_saved_whole_is_refused_at_submission_when_nothing_else_w
 
 def test_the_source_decides_what_a_node_must_offer() -> None:
     assert [spec(source.value).runtime for source in CheckpointSource] == ["sandbox", "bundle", "sandbox"]
+    with_image = [spec(source.value, image=IMAGE).runtime for source in CheckpointSource]
+    assert with_image == ["containers", "containers-whole", "containers"]
 
 
 def test_the_source_in_a_job_file() -> None:
@@ -109,6 +116,32 @@ def test_a_dump_goes_only_where_it_can_be_restored(change: dict[str, object], be
     said = why_not_restorable(HERE, HERE.model_copy(update=change))
     assert bool(said) == bool(because)
     assert because in said
+
+
+PODMAN = TransparentFacts(
+    by="criu 4.2.1 by podman 4.3.1 with runc",
+    runtime="containers",
+    machine="x86_64",
+    kernel="6.18.4",
+    criu="4.2.1",
+    cpu_flags=["avx"],
+    system="podman 4.3.1 with runc",
+)
+
+
+def test_what_a_node_proved_counts_for_jobs_with_an_image_apart_from_those_without() -> None:
+    both = HERE.model_copy(update={"containers": PODMAN})
+    assert both.of(None) == HERE
+    assert both.of(IMAGE) == PODMAN
+    assert not HERE.of(IMAGE).works
+    assert why_not_restorable(PODMAN, both.of(IMAGE)) == ""
+    assert "no job with an image" in why_not_restorable(PODMAN, HERE.of(IMAGE))
+    assert "this node restores those of runc and CRIU" in why_not_restorable(PODMAN, both.of(None))
+    other = PODMAN.model_copy(update={"system": "podman 5.4.0 with crun"})
+    assert why_not_restorable(PODMAN, other) == (
+        "the dump is of podman 4.3.1 with runc, it has podman 5.4.0 with crun"
+    )
+    assert TransparentFacts.model_validate_json(both.model_dump_json()) == both
 
 
 GVISOR = HERE.model_copy(

@@ -393,3 +393,22 @@ def test_an_auto_job_goes_where_its_memory_can_and_else_begins_with_its_folder()
 ])  # fmt: skip
 def test_who_is_saved_whole(source: str, offer: OfferView, whole: bool):
     assert saved_whole(saved_by(source), offer) is whole
+
+
+def test_a_job_with_an_image_is_saved_whole_where_containers_are() -> None:
+    """What a node proved of jobs without an image says nothing of it."""
+    image = "registry/name@sha256:" + "0" * 64
+    runs = replace(OFFER, id="offer_i", node_id="node_i", runtimes=("sandbox", "bundle", "containers"))
+    saves = replace(runs, id="offer_s", node_id="node_s", runtimes=("containers", "containers-whole"))
+    auto, only = (
+        need_of(
+            JobSpec.model_validate({"command": "x", "image": image, "checkpoint": {"source": source}}),
+            models=(),
+        )
+        for source in ("auto", "transparent")
+    )
+    assert [saved_whole(auto, offer) for offer in (runs, saves)] == [False, True]
+    first, second = weigh(only, [runs, saves])
+    assert (first.offer, first.fits) == (saves, True)
+    assert [limit for limit, _ in second.failed] == [Limit.RUNTIME]
+    assert not saved_whole(replace(auto, unrestorable={"node_s": "another engine"}), saves)

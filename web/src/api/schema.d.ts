@@ -4698,6 +4698,8 @@ export interface components {
              * @default
              */
             by: string;
+            /** @description the same of jobs with an image; null: never tried */
+            containers?: components["schemas"]["TransparentFacts"] | null;
             /**
              * Cpu Flags
              * @description what a restored program may already rely on
@@ -4727,13 +4729,13 @@ export interface components {
             machine: string;
             /**
              * Runtime
-             * @description whose dumps they are: 'bundle' (runc and CRIU), 'gvisor' (runsc alone)
+             * @description whose dumps they are: 'bundle' (runc and CRIU), 'gvisor' (runsc alone), 'containers' (Podman and CRIU)
              * @default bundle
              */
             runtime: string;
             /**
              * System
-             * @description names the libraries that jobs map from the node's own system: equal, or not restorable
+             * @description names the libraries that jobs map from the node's own system, or the engine of containers: equal, or not restorable
              * @default
              */
             system: string;

@@ -14,6 +14,7 @@ from gp4u_protocol.messages import (
     Arriving,
     PlacementSpec,
 )
+from gp4u_protocol.transparent import TransparentFacts
 
 from gp4u_agent.checkpointing import Checkpointing
 from gp4u_agent.job_process import end_shim
@@ -82,8 +83,13 @@ class PlacementCore:
     @property
     def _runtime(self) -> str:
         if self.spec.transparent:
-            return self._context.transparent.runtime
+            return self._whole_facts.runtime
         return self._context.runtime if self.spec.image is None else "containers"
+
+    @property
+    def _whole_facts(self) -> TransparentFacts:
+        """What this node proved of saving a job like this one whole."""
+        return self._context.transparent.of(self.spec.image)
 
     @property
     def _name(self) -> str:

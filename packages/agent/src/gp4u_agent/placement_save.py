@@ -76,10 +76,10 @@ class Saving(PlacementCore):
             await asyncio.to_thread(self._seal, fresh)
         except OSError as error:
             raise DumpFailed(str(error)) from error
-        return self._context.transparent.model_dump(mode="json")
+        return self._whole_facts.model_dump(mode="json")
 
     def _seal(self, fresh: Path) -> None:
-        seal(fresh, self.spec.job_id, self.spec.epoch, self._context.transparent, self._context.sign)
+        seal(fresh, self.spec.job_id, self.spec.epoch, self._whole_facts, self._context.sign)
         remove_tree(self.folder.dump)
         os.rename(fresh, self.folder.dump)
 

@@ -98,7 +98,7 @@ class Starting(Running):
         note = await asyncio.to_thread(verify, self.folder.dump, job_id, epoch, public_key)
         # A fork is another job, with another user id: the dump carries the origin's.
         whole = self.spec.transparent and restored.origin_job_id is None
-        if whole and (why_not := why_not_restorable(note.made_by, self._context.transparent)):
+        if whole and (why_not := why_not_restorable(note.made_by, self._whole_facts)):
             raise DumpRefused(f"the whole job cannot be restored on this node: {why_not}")
         if not whole:
             uid = None

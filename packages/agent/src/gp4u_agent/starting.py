@@ -73,6 +73,7 @@ def workload_of(spec: PlacementSpec, name: str, folder: PlacementDir, inside_dir
         devices=list(spec.device_uuids),
         image=spec.image,
         owner=spec.job_id,
+        whole=spec.transparent,
     )
 
 

@@ -79,6 +79,10 @@ class NoticeSignal(StrEnum):
     SIGTERM = "SIGTERM"
 
 
+CONTAINERS_WHOLE = "containers-whole"
+"""What a node tells among its runtimes when it saves jobs with an image whole."""
+
+
 class CheckpointSource(StrEnum):
     """What a checkpoint is of."""
 
@@ -222,10 +226,6 @@ class JobSpec(Strict):
                 raise ValueError(
                     "checkpoint.source transparent: a dump is restored whole, without checkpoint.lazy"
                 )
-            if self.image is not None:
-                raise ValueError(
-                    "checkpoint.source transparent: a job with an image cannot be saved whole; use auto"
-                )
             if self.resources.network:
                 raise ValueError(
                     "checkpoint.source transparent: a job with a network cannot be saved whole; use auto"
@@ -236,5 +236,10 @@ class JobSpec(Strict):
     def runtime(self) -> str:
         """What a node must offer to run it. Nothing weaker is taken in its place."""
         if self.checkpoint.source is CheckpointSource.TRANSPARENT:
-            return "bundle"
+            return self.whole_runtime
         return "sandbox" if self.image is None else "containers"
+
+    @property
+    def whole_runtime(self) -> str:
+        """What a node must offer to save it whole."""
+        return "bundle" if self.image is None else CONTAINERS_WHOLE

@@ -100,8 +100,6 @@ def _promise_of(spec: JobSpec, whole_here: bool | None) -> Promise:
 
 def whole_hindrance(spec: JobSpec) -> str | None:
     """Why a job cannot be saved whole on any node, whatever its source says."""
-    if spec.image is not None:
-        return "A job with an image cannot be saved whole yet."
     if spec.resources.network:
         return "A job with a network cannot be saved whole: its connections would not come back."
     return None

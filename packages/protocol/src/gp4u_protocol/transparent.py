@@ -10,7 +10,7 @@ import re
 from pydantic import BaseModel, ConfigDict, Field
 
 NOTE, SIGNATURE = "dump.json", "signature"
-_MAKERS = {"bundle": "runc and CRIU", "gvisor": "gVisor"}
+_MAKERS = {"bundle": "runc and CRIU", "gvisor": "gVisor", "containers": "Podman and CRIU"}
 _VERSION = re.compile(r"(\d+)\.(\d+)")
 
 
@@ -29,7 +29,9 @@ class TransparentFacts(BaseModel):
     kernel: str = ""
     criu: str = ""
     runtime: str = Field(
-        default="bundle", description="whose dumps they are: 'bundle' (runc and CRIU), 'gvisor' (runsc alone)"
+        default="bundle",
+        description="whose dumps they are: 'bundle' (runc and CRIU), 'gvisor' (runsc alone), "
+        "'containers' (Podman and CRIU)",
     )
     build: str = Field(
         default="", description="of gVisor, by version and content: no other build reads what this one wrote"
@@ -39,13 +41,24 @@ class TransparentFacts(BaseModel):
     )
     system: str = Field(
         default="",
-        description="names the libraries that jobs map from the node's own system: equal, or not restorable",
+        description="names the libraries that jobs map from the node's own system, or the engine of containers: equal, or not restorable",
+    )
+    containers: "TransparentFacts | None" = Field(
+        default=None, description="the same of jobs with an image; null: never tried"
     )
 
     @property
     def works(self) -> bool:
         """Whether whole jobs can be dumped and restored here."""
         return bool(self.by) and not self.why_not
+
+    def of(self, image: str | None) -> "TransparentFacts":
+        """What counts for a job with this image, or with none."""
+        if image is None:
+            return self.model_copy(update={"containers": None})
+        return self.containers or TransparentFacts(
+            runtime="containers", why_not="it saves no job with an image whole"
+        )
 
 
 class DumpNote(BaseModel):
@@ -77,6 +90,8 @@ def why_not_restorable(dumped_on: TransparentFacts, here: TransparentFacts) -> s
         return f"its kernel {here.kernel} is older than {dumped_on.kernel}"
     if _version(here.criu) < _version(dumped_on.criu):
         return f"its criu {here.criu} is older than {dumped_on.criu}"
+    if dumped_on.system != here.system and here.runtime == "containers":
+        return f"the dump is of {dumped_on.system}, it has {here.system}"
     if dumped_on.system != here.system:
         return "its system's libraries are not the same"
     return ""

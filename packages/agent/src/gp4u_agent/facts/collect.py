@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from gp4u_protocol.job_spec import CONTAINERS_WHOLE
 from gp4u_protocol.messages import DeviceFacts, NodeFacts, NodeHealth
 from gp4u_protocol.transparent import TransparentFacts
 
@@ -39,7 +40,11 @@ class RuntimeChoice:
         """Runtime → what was proven, for those that may be used."""
         names = ([self.name] if self.name else []) + (["containers"] if self.containers else [])
         names += ["bundle"] if self.transparent.works and not self.transparent.gpu_why_not else []
-        return {name: self.probes[name].proven for name in names}
+        told = {name: self.probes[name].proven for name in names}
+        inside = self.transparent.containers
+        if self.containers and inside is not None and inside.works and not inside.gpu_why_not:
+            told[CONTAINERS_WHOLE] = inside.by
+        return told
 
 
 def choose_runtime(
@@ -60,6 +65,8 @@ def choose_runtime(
     probes["bundle"] = run_one() if whole.works else Probe(False, "", whole.why_not)
     if not probes["bundle"].works:
         whole = whole.model_copy(update={"by": "", "why_not": probes["bundle"].why_not})
+    images = transparent.of_containers(folder, probes["containers"], real_gpus=real_gpus, choice=save_whole)
+    whole = whole.model_copy(update={"containers": images})
     if probes["sandbox"].works:
         return RuntimeChoice("sandbox", probes, None, whole)
     why = f"The sandbox does not work here: {probes['sandbox'].why_not}."

@@ -14,8 +14,12 @@ from gp4u_agent.runtime.bundle.probe import TransparentProbe
 from gp4u_agent.runtime.bundle.probe import probe_transparent as by_runc_and_criu
 from gp4u_agent.runtime.bundle.programs import Missing, criu, runc
 from gp4u_agent.runtime.bundle.spec import python_prefixes
+from gp4u_agent.runtime.containers.engine import EngineUnavailable, connect
+from gp4u_agent.runtime.containers.probe import engine_name
+from gp4u_agent.runtime.containers.probe import probe_transparent as by_podman
 from gp4u_agent.runtime.gvisor.probe import probe_transparent as by_gvisor
 from gp4u_agent.runtime.gvisor.programs import runsc
+from gp4u_agent.runtime.port import Probe
 
 WHY_NOT_MAX = 200
 CHOICES = ("auto", "criu", "gvisor", "off")
@@ -77,6 +81,34 @@ def _by_gvisor(folder: Path | None, real_gpus: bool) -> TransparentFacts:
     return _proven(
         here, folder, "transparent-gvisor.json", [program.path, program.build, here.system], by_gvisor
     )
+
+
+def of_containers(
+    folder: Path | None, container: Probe, *, real_gpus: bool, choice: str = "auto"
+) -> TransparentFacts:
+    """The same of jobs with an image. `container`: what running one proved; `choice`: one of `CHOICES`."""
+    here = TransparentFacts(runtime="containers")
+    if choice not in ("auto", "criu"):
+        return here.model_copy(update={"why_not": "its owner chose otherwise"})
+    if not container.works:
+        return here.model_copy(update={"why_not": container.why_not[:WHY_NOT_MAX]})
+    try:
+        dumper = criu()
+        client, engine = connect()
+    except (Missing, EngineUnavailable) as error:
+        return here.model_copy(update={"why_not": str(error)[:WHY_NOT_MAX]})
+    client.close()
+    here = TransparentFacts(
+        runtime="containers",
+        machine=platform.machine(),
+        kernel=platform.release(),
+        criu=dumper.version,
+        cpu_flags=cpu_flags(Path("/proc/cpuinfo").read_text()),
+        system=engine_name(engine),
+        gpu_why_not=_GPU_UNPROVEN if real_gpus else "",
+    )
+    asked = [engine.url, here.system, dumper.path, dumper.version]
+    return _proven(here, folder, "transparent-containers.json", asked, by_podman)
 
 
 def _proven(

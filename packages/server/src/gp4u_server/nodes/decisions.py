@@ -59,8 +59,10 @@ def check_facts(facts: NodeFacts) -> None:
         *facts.runtimes,
         *facts.runtimes.values(),
     ]
-    if facts.transparent is not None:
-        said = facts.transparent
+    told = facts.transparent
+    for said in (told, told and told.containers):
+        if said is None:
+            continue
         texts += [said.by, said.why_not, said.gpu_why_not, said.machine, said.kernel, said.criu, said.system]
         texts += [said.runtime, said.build, *said.cpu_flags]
         if len(said.cpu_flags) > CPU_FLAGS_MAX:

@@ -31,6 +31,7 @@ class Engine:
         rootless: its containers live in a user namespace of its owner; then their limits are not ours to set.
         gives_devices: whether it gives GPUs by their CDI names (older ones ignore the request silently).
         systemd_groups: whether systemd makes its containers' control groups (their parents are then slices).
+        oci: the program that it runs containers with, for example "runc".
     """
 
     url: str
@@ -39,6 +40,7 @@ class Engine:
     rootless: bool
     gives_devices: bool
     systemd_groups: bool = False
+    oci: str = ""
 
 
 def engine_url() -> str | None:
@@ -86,6 +88,7 @@ def _engine(url: str, said: dict[str, Any], about: dict[str, Any]) -> Engine:
         rootless=bool(about.get("Rootless")) or any("rootless" in option for option in options),
         gives_devices=_numbers(version) >= _CDI_SINCE[kind],
         systemd_groups=about.get("CgroupDriver") == "systemd",
+        oci=str(about.get("DefaultRuntime") or "").rpartition("/")[2],
     )
 
 

@@ -11,12 +11,17 @@ import sys
 import tarfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from gp4u_agent.runtime import seccomp
+from gp4u_agent.runtime.bundle.probe import TransparentProbe, proven_by_a_dump
+from gp4u_agent.runtime.bundle.programs import Missing, criu
+from gp4u_agent.runtime.containers import making
 from gp4u_agent.runtime.containers.adapter import Containers
-from gp4u_agent.runtime.containers.engine import EngineUnavailable, connect
-from gp4u_agent.runtime.port import Limits, Probe, StartRefused
+from gp4u_agent.runtime.containers.engine import Engine, EngineUnavailable, connect
+from gp4u_agent.runtime.port import Limits, Probe, StartRefused, Workload
 from gp4u_agent.runtime.trial import trial_workload
 
 REPOSITORY = "gp4u-probe"
@@ -55,6 +60,39 @@ def probe() -> Probe:
     return Probe(
         True, f"{engine.kind} {engine.version}+seccomp+own user+cgroup cpu memory pids", weaker=tuple(weaker)
     )
+
+
+class _OfImage(Containers):
+    """Runs a trial's workload in this image, made to be dumped."""
+
+    def __init__(self, image: str) -> None:
+        super().__init__()
+        self._image = image
+
+    def start(self, workload: Workload, output_fd: int) -> None:
+        super().start(replace(workload, image=self._image, whole=True), output_fd)
+
+    def restore(self, workload: Workload, dump: Path, output_fd: int) -> None:
+        super().restore(replace(workload, image=self._image, whole=True), dump, output_fd)
+
+
+def probe_transparent() -> TransparentProbe:
+    """Whether a container is dumped and brought back here, by doing it. `probe` has succeeded before."""
+    try:
+        client, engine = connect()
+        client.close()
+        if why_not := making.why_not_whole(engine):
+            return TransparentProbe(False, why_not=why_not)
+        dumper = criu()
+        image = import_image(("sh", "sleep"))
+    except (Missing, EngineUnavailable, OSError, subprocess.SubprocessError) as error:
+        return TransparentProbe(False, why_not=str(error))
+    return proven_by_a_dump(partial(_OfImage, image), f"criu {dumper.version} by {engine_name(engine)}")
+
+
+def engine_name(engine: Engine) -> str:
+    """As far as one that reads the other's dumps must be the same."""
+    return f"{engine.kind} {engine.version} with {engine.oci or 'its own runtime'}"
 
 
 def _run(image: str) -> str:

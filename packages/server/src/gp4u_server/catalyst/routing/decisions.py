@@ -258,7 +258,7 @@ def saved_whole(need: Need, offer: OfferView) -> bool:
     source = need.spec.checkpoint.source
     if source is CheckpointSource.APPLICATION or whole_hindrance(need.spec) is not None:
         return False
-    return "bundle" in offer.runtimes and offer.node_id not in need.unrestorable
+    return need.spec.whole_runtime in offer.runtimes and offer.node_id not in need.unrestorable
 
 
 def _candidate(need: Need, offer: OfferView) -> Candidate:

@@ -184,7 +184,9 @@ class Router:
             return need
         nodes = await self.market.nodes.transparent_facts(session, {offer.node_id for offer in offers})
         reasons = {
-            offer.node_id: why_not_restorable(dumped_on, nodes.get(offer.node_id) or TransparentFacts())
+            offer.node_id: why_not_restorable(
+                dumped_on, (nodes.get(offer.node_id) or TransparentFacts()).of(job.spec.image)
+            )
             for offer in offers
         }
         return replace(need, unrestorable={node_id: why for node_id, why in reasons.items() if why})
