@@ -2,13 +2,14 @@ import { useQuery } from "@tanstack/react-query";
 import { ArrowLeft, HeartPulse, Wrench } from "lucide-react";
 import { Link, useParams } from "react-router";
 import { Button } from "@/components/ui/button";
-import { Card } from "@/components/ui/card";
+import { Card, CardHeader } from "@/components/ui/card";
 import { PageHeader } from "@/components/ui/page-header";
 import { Failed, Notice, ProblemNotice, SkeletonRows } from "@/components/ui/states";
 import { RecordPanel } from "@/features/incidents/record-panel";
 import { type Node, nodeQuery, useDrainNode } from "@/features/nodes/api";
 import { DeviceEvents } from "@/features/nodes/device-events";
 import { LivenessBadge } from "@/features/nodes/liveness-badge";
+import { MaintenanceSection } from "@/features/nodes/maintenance-section";
 import { spanOf } from "@/features/nodes/readings";
 import { deviceEventsQuery } from "@/features/nodes/telemetry";
 import { TelemetryPanel, type View } from "@/features/nodes/telemetry-panel";
@@ -96,6 +97,13 @@ export function NodePage() {
           </Notice>
         ) : null}
         <ProblemNotice error={drain.error} />
+        <Card>
+          <CardHeader
+            title="Maintenance"
+            description="Planned windows, GPUs that failed, and the pool of replacements."
+          />
+          <MaintenanceSection node={node.data} className="border-t-0" />
+        </Card>
         <TelemetryPanel node={node.data} events={events.data?.items ?? []} view={view} onView={show} />
         <DeviceEvents
           events={events.data?.items}

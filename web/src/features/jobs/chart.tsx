@@ -1,6 +1,5 @@
-import { useEffect, useRef } from "react";
-import UPlot from "uplot";
-import "uplot/dist/uPlot.min.css";
+import type UPlot from "uplot";
+import { axisLook, token, useUPlot } from "@/components/use-uplot";
 import { formatMetric } from "@/lib/units";
 import type { MetricsPoint } from "./types";
 
@@ -34,86 +33,44 @@ function drawable(points: readonly MetricsPoint[], read: ChartProps["read"]): UP
   return [times, values];
 }
 
-function token(name: string): string {
-  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-}
-
-/** A line over time. Canvas knows no CSS, so the theme's colours are read and the chart is rebuilt when it changes. */
+/** A line over time. */
 export function Chart({ points, read, label, unit }: ChartProps) {
-  const host = useRef<HTMLDivElement>(null);
-  const plot = useRef<UPlot | null>(null);
-  const data = useRef<UPlot.AlignedData>([[], []]);
-
-  data.current = drawable(points, read);
-
-  useEffect(() => {
-    const element = host.current;
-    if (!element) return;
-    const build = () => {
-      plot.current?.destroy();
-      const axis: UPlot.Axis = {
-        stroke: token("--ink-3"),
-        font: `11px ${token("--type-sans")}`,
-        grid: { stroke: token("--line"), width: 1 },
-        ticks: { show: false },
-      };
-      plot.current = new UPlot(
+  const host = useUPlot({
+    kind: `${label} ${unit}`,
+    heightPx: HEIGHT_PX,
+    data: drawable(points, read),
+    options: () => ({
+      legend: { show: false },
+      cursor: { y: false, points: { size: 7 } },
+      padding: [8, 12, 0, 0],
+      axes: [
         {
-          width: element.clientWidth,
-          height: HEIGHT_PX,
-          legend: { show: false },
-          cursor: { y: false, points: { size: 7 } },
-          padding: [8, 12, 0, 0],
-          axes: [
-            {
-              ...axis,
-              space: 80,
-              size: 28,
-              values: (_, splits) =>
-                splits.map((split) =>
-                  new Date(split * 1000).toLocaleTimeString("en-GB", {
-                    minute: "2-digit",
-                    second: "2-digit",
-                    hour: "2-digit",
-                  }),
-                ),
-            },
-            { ...axis, size: 56, values: (_, splits) => splits.map((split) => formatMetric(split)) },
-          ],
-          series: [
-            {},
-            {
-              label,
-              stroke: token("--series-1"),
-              width: 1.75,
-              points: { show: false },
-              value: (_, value) => (value === null ? "–" : `${formatMetric(value)}${unit}`),
-            },
-          ],
+          ...axisLook(),
+          space: 80,
+          size: 28,
+          values: (_, splits) =>
+            splits.map((split) =>
+              new Date(split * 1000).toLocaleTimeString("en-GB", {
+                minute: "2-digit",
+                second: "2-digit",
+                hour: "2-digit",
+              }),
+            ),
         },
-        data.current,
-        element,
-      );
-    };
-    build();
-    const resized = new ResizeObserver(() =>
-      plot.current?.setSize({ width: element.clientWidth, height: HEIGHT_PX }),
-    );
-    resized.observe(element);
-    const themed = new MutationObserver(build);
-    themed.observe(document.documentElement, { attributeFilter: ["data-theme"] });
-    return () => {
-      resized.disconnect();
-      themed.disconnect();
-      plot.current?.destroy();
-      plot.current = null;
-    };
-  }, [label, unit]);
-
-  // biome-ignore lint/correctness/useExhaustiveDependencies: new points are the reason to draw
-  useEffect(() => {
-    plot.current?.setData(data.current);
-  }, [points, read]);
+        { ...axisLook(), size: 56, values: (_, splits) => splits.map((split) => formatMetric(split)) },
+      ],
+      series: [
+        {},
+        {
+          label,
+          stroke: token("--series-1"),
+          width: 1.75,
+          points: { show: false },
+          value: (_, value) => (value === null ? "–" : `${formatMetric(value)}${unit}`),
+        },
+      ],
+    }),
+  });
 
   const values = points.map(read).filter((value) => value !== null);
   const first = values[0];

@@ -4,6 +4,7 @@ import { Button } from "@/components/ui/button";
 import { Dialog } from "@/components/ui/dialog";
 import { Field, Input, Select } from "@/components/ui/field";
 import { ProblemNotice } from "@/components/ui/states";
+import { cn } from "@/lib/class-names";
 import { formatClock, formatDuration, formatInstant } from "@/lib/time";
 import { type Node, useCancelMaintenance, usePlanMaintenance, useReplacementPool } from "./api";
 
@@ -104,13 +105,13 @@ function PlanDialog({ node }: { node: Node }) {
 }
 
 /** Planned windows, failed GPUs, and whether the node stands by for jobs that lost theirs. */
-export function MaintenanceSection({ node }: { node: Node }) {
+export function MaintenanceSection({ node, className }: { node: Node; className?: string }) {
   const cancel = useCancelMaintenance(node.id);
   const pool = useReplacementPool(node.id);
   const windows = node.windows ?? [];
   const failed = node.devices.filter(({ fault }) => fault);
   return (
-    <div className="grid gap-2 border-t border-line px-4 py-2.5 text-sm sm:px-5">
+    <div className={cn("grid gap-2 border-t border-line px-4 py-2.5 text-sm sm:px-5", className)}>
       {failed.map((device) => (
         <p key={device.id} className="flex items-start gap-2 text-bad">
           <TriangleAlert className="mt-0.5 size-4 shrink-0" aria-hidden />

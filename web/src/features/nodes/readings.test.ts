@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { columns, inOrder, labelOf, last, refreshMs, spanOf } from "./readings";
+import { columns, flatRange, inOrder, labelOf, last, refreshMs, spanOf } from "./readings";
 
 const at = (second: number): string => new Date(second * 1000).toISOString();
 
@@ -33,4 +33,13 @@ test("the last reading is the last that was told", () => {
 test("it is not read more often than there is something new", () => {
   expect(refreshMs(3_600)).toBe(10_000);
   expect(refreshMs(86_400)).toBe(144_000);
+});
+
+test.each([
+  [0, 0, [0, 1]],
+  [210, 210, [0, 420]],
+  [-3, -3, [-6, 0]],
+  [0, 5, null],
+])("gives a reading from %d to %d the axis %o", (low, high, axis) => {
+  expect(flatRange(low, high)).toEqual(axis);
 });

@@ -105,3 +105,11 @@ export function columns(
   });
   return [times, mean, low, high];
 }
+
+/** The axis of a reading that never changed, which still needs a height; null when it did change. What is never below zero
+    is drawn from zero, with the line in the middle, or on the floor when it is zero. */
+export function flatRange(low: number, high: number): [number, number] | null {
+  if (low !== high) return null;
+  if (low === 0) return [0, 1];
+  return low > 0 ? [0, 2 * low] : [2 * low, 0];
+}
