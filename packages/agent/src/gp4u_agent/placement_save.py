@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from gp4u_protocol.transparent import TransparentFacts
+
 from gp4u_agent.checkpoint.commits import ControlFolder
 from gp4u_agent.checkpoint.engine import CheckpointEngine
 from gp4u_agent.checkpointing import Checkpointing, DumpFailed
@@ -76,10 +78,16 @@ class Saving(PlacementCore):
             await asyncio.to_thread(self._seal, fresh)
         except OSError as error:
             raise DumpFailed(str(error)) from error
-        return self._whole_facts.model_dump(mode="json")
+        return self._made_by.model_dump(mode="json")
+
+    @property
+    def _made_by(self) -> TransparentFacts:
+        """What the job was started under. The agent may have been started again since, with another choice or another build."""
+        noted = (self.folder.read(self.folder.shim_order) or {}).get("whole")
+        return TransparentFacts.model_validate(noted) if noted else self._whole_facts
 
     def _seal(self, fresh: Path) -> None:
-        seal(fresh, self.spec.job_id, self.spec.epoch, self._whole_facts, self._context.sign)
+        seal(fresh, self.spec.job_id, self.spec.epoch, self._made_by, self._context.sign)
         remove_tree(self.folder.dump)
         os.rename(fresh, self.folder.dump)
 

@@ -133,6 +133,7 @@ class Starting(Running):
                     "runtime": self._runtime,
                     "workload": self._workload.to_json(),
                     "restore": str(self.folder.dump) if self._restored_whole else None,
+                    "whole": self._whole_facts.model_dump(mode="json") if self.spec.transparent else None,
                 },
             )
             self._keep(started=True, proven=False)
