@@ -106,7 +106,9 @@ class Process:
         self.database_cut_until = 0.0
 
     def soon(self, delay: float, action: Action, *arguments: Any) -> None:
-        """A timer of this process."""
+        """A timer of this process. A dead one sets none, whoever still calls it."""
+        if not self.alive:
+            return
         world = self.world
         world._count += 1
         heappush(world._queue, (world.now + delay, world._count, self, self.life, action, arguments))
@@ -176,7 +178,9 @@ class Link:
     def _arrive(
         self, up: bool, process: Process, life: int, action: Action, arguments: tuple[Any, ...]
     ) -> None:
-        if life != process.life or self.world.now < (self.up_cut_until if up else self.down_cut_until):
+        if life != process.life or not process.alive:
+            return
+        if self.world.now < (self.up_cut_until if up else self.down_cut_until):
             return
         if self.world.now < process.paused_until:
             process.soon(process.paused_until - self.world.now, action, *arguments)
