@@ -60,7 +60,8 @@ async def job(
                     " '{}', 'off_x', 'bkg_x', 1, now(), now(), CAST(:recovery AS jsonb))"
                 ),
                 {
-                    "id": new_id("plc"),
+                    # Those of one millisecond would have no order.
+                    "id": earliest_id("plc", datetime.now(UTC) + timedelta(milliseconds=10 * epoch)),
                     "job": job_id,
                     "epoch": epoch,
                     "recovery": str(recovery).replace("'", '"'),

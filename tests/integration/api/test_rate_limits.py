@@ -86,8 +86,9 @@ async def test_every_answer_says_where_the_caller_stands(settings: Settings) -> 
     assert 0 < int(first.headers["x-ratelimit-reset"]) <= 60
     assert refused.headers["x-ratelimit-remaining"] == "0"
     assert refused.json()["code"] == "too_many_requests"
-    # Credentials that are no good count against the address.
-    assert int(guessed.headers["x-ratelimit-remaining"]) != 49
+    # Credentials that are no good count against the address, unless a new minute has begun since.
+    if int(guessed.headers["x-ratelimit-reset"]) <= int(anonymous.headers["x-ratelimit-reset"]):
+        assert int(guessed.headers["x-ratelimit-remaining"]) < 49
     assert int(anonymous.headers["x-ratelimit-remaining"]) < 50
     await platform.close()
 
