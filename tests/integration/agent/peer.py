@@ -88,6 +88,9 @@ class Peer:
     standbys: list[StandbySpec] | None = None  # what the node is told to stand by for
     standby_reports: list[StandbyReport] = field(default_factory=list)
     read: list[str] = field(default_factory=list)  # objects of the store that were asked for, in order
+    over_s: dict[str, float | None] = field(
+        default_factory=dict
+    )  # what the first beat said that called it over
     held_back: set[str] = field(default_factory=set)  # objects that the store does not answer for yet
     _socket: WebSocket | None = None
     last_beat_at: float = 0.0  # CLOCK_BOOTTIME of the last heartbeat that was accepted
@@ -242,6 +245,9 @@ class Peer:
     async def _answer(self, message: Any) -> None:
         if isinstance(message, Heartbeat):
             self.last_beat_at = time.clock_gettime(time.CLOCK_BOOTTIME)
+            for status in message.placements:
+                if status.over:
+                    self.over_s.setdefault(status.placement_id, status.over_s)
             self.statuses = {status.placement_id: status for status in message.placements}
             renewed = [
                 LeaseKey(placement_id=s.placement_id, epoch=s.epoch)

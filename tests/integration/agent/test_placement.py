@@ -223,3 +223,28 @@ async def test_reports_of_an_agent_killed_while_it_prepared_are_counted_on(
     node.start()
     await peer.until(lambda: peer.report(peer.first, ActualState.START_FAILED), "it fails")
     assert [report.seq for report in peer.reports] == [8, 9]
+
+
+async def test_an_order_taken_back_and_given_again_before_anything_began_is_carried_out(
+    peer: Peer, node: AgentProcess
+) -> None:
+    spec = peer.spec("true")
+    peer.epochs[spec.job_id] = spec.epoch
+    for placements in ([spec], [], [spec], [], [spec]):
+        peer.desired = {each.placement_id: each for each in placements}
+        await peer.tell_desired()
+    await peer.until(lambda: peer.report(peer.first, ActualState.EXITED), "it ran")
+
+
+async def test_a_beat_says_for_how_long_a_process_is_over_that_ended_while_nobody_listened(
+    peer: Peer, node: AgentProcess
+) -> None:
+    await peer.want(peer.spec("echo ready; sleep 1"))
+    await peer.until(lambda: "ready" in peer.log(peer.first), "it runs")
+    await peer.cut()
+    await peer.until(lambda: node.folder().exit.exists(), "it ended")
+    peer.closed = False
+    await peer.until(lambda: peer.first in peer.over_s, "a beat says so")
+    over_s = peer.over_s[peer.first]
+    assert over_s is not None
+    assert over_s > 0

@@ -10,6 +10,7 @@ from gp4u_server.catalyst.failover.control import CapacityLoop, LimitsLoop, Plac
 from gp4u_server.catalyst.failover.handlers import CapacityHandlers
 from gp4u_server.catalyst.failover.moves import MovesLoop
 from gp4u_server.catalyst.health.control import DutyLoop
+from gp4u_server.catalyst.jobs.notice import GRACE_S
 from gp4u_server.catalyst.jobs.types import JobState, Outcome
 from gp4u_server.catalyst.jobs.views import JobView, PlacementView
 from gp4u_server.catalyst.routing.service import Router
@@ -294,6 +295,34 @@ async def test_a_result_that_was_saved_counts_however_late_its_report_comes(town
         else:
             async with town.database.transaction() as session:
                 await town.jobs.request_stop(session, job.id, "by_renter")
+
+
+async def test_a_stop_that_its_node_never_confirms_is_paid_until_its_grace_was_over(town: Town) -> None:
+    await town.machine(await town.person("Otto"))
+    job = await town.submit(await town.renter())
+    await town.running(job)
+    async with town.database.transaction() as session:
+        await town.jobs.request_stop(session, job.id, "by_renter")
+        for column in ("created_at", "running_at", "metered_from", "stop_requested_at"):
+            ago = 600 if column == "stop_requested_at" else 1200
+            await session.execute(
+                text(f"UPDATE placements SET {column} = clock_timestamp() - interval '{ago} seconds'")
+            )
+        await session.execute(
+            text("UPDATE usage_intervals SET started_at = clock_timestamp() - interval '1200 seconds'")
+        )
+    await town.limits.run_once()
+    ended = await town.placement(job.id)
+    async with town.database.transaction() as session:
+        paid_s = await session.scalar(
+            text(
+                "SELECT extract(epoch FROM i.ended_at - p.stop_requested_at) FROM usage_intervals i"
+                " JOIN placements p ON p.booking_id = i.booking_id WHERE p.job_id = :job"
+            ),
+            {"job": job.id},
+        )
+    assert ended.state == "ended"
+    assert paid_s == GRACE_S
 
 
 async def test_h3_a_late_result_of_an_old_epoch_changes_nothing(town: Town) -> None:

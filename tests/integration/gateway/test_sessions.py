@@ -127,6 +127,45 @@ async def test_h6_agent_clock_a_day_off_is_served_and_changes_no_bill(stage: Sta
     assert job.running_s == pytest.approx((job.ended_at - job.started_at).total_seconds(), abs=0.001)
 
 
+async def test_the_end_of_a_process_that_could_not_be_told_in_time_is_dated_by_its_node(stage: Stage) -> None:
+    gateway = await stage.start_gateway()
+    agent = await stage.node("alpha")
+    await agent.connect(gateway)
+    job_id = await stage.submit(await stage.renter())
+    spec = await agent.only_placement()
+    await stage.until_state(job_id, "running")
+    await agent.crash()
+    status = agent.statuses[spec.placement_id]
+    agent.statuses[spec.placement_id] = status.model_copy(update={"over": True, "over_s": 3600.0})
+    await agent.connect(gateway)
+    acks = len(agent.acks)
+    await until("a beat said so", lambda: _beats(agent, acks + 1))
+    await agent.report(spec.placement_id, spec.epoch, ActualState.EXITED, exit_code=0)
+    job = await stage.until_state(job_id, "done")
+    # Its word takes back what was counted meanwhile, and no more than the placement's own time.
+    assert job.running_s == 0
+    assert await stage.scalar("SELECT sum(ended_at - started_at) = '0 s' FROM usage_intervals")
+
+
+async def test_a_node_cannot_date_an_end_before_it_was_last_heard_running(stage: Stage) -> None:
+    gateway = await stage.start_gateway()
+    agent = await stage.node("alpha")
+    await agent.connect(gateway)
+    job_id = await stage.submit(await stage.renter())
+    spec = await agent.only_placement()
+    await stage.until_state(job_id, "running")
+    heard = await stage.scalar("SELECT clock_timestamp()")
+    acks = len(agent.acks)
+    await until("two beats said that it runs", lambda: _beats(agent, acks + 2))
+    status = agent.statuses[spec.placement_id]
+    agent.statuses[spec.placement_id] = status.model_copy(update={"over": True, "over_s": 1e300})
+    acks = len(agent.acks)
+    await until("two said that it is over", lambda: _beats(agent, acks + 2))
+    await agent.report(spec.placement_id, spec.epoch, ActualState.EXITED, exit_code=0)
+    await stage.until_state(job_id, "done")
+    assert await stage.scalar("SELECT max(ended_at) FROM usage_intervals") > heard
+
+
 async def test_h3_claim_of_a_wrong_epoch_is_refused(stage: Stage) -> None:
     gateway = await stage.start_gateway()
     agent = await stage.node("alpha")

@@ -65,9 +65,15 @@ def test_after_a_restart_of_the_agent_what_is_here_is_claimed_again(phase: Phase
     assert reconcile([spec()], {P1: here(phase)}, NOW) == Plan(claim=[P1])
 
 
-@pytest.mark.parametrize("phase", [Phase.CLAIMING, *sorted(ALIVE)])
+@pytest.mark.parametrize("phase", sorted(ALIVE))
 def test_what_nobody_wants_is_killed(phase: Phase) -> None:
     assert reconcile([], {P1: here(phase, granted=True)}, NOW) == Plan(kill=[P1])
+
+
+def test_what_was_not_begun_and_is_not_wanted_is_forgotten_and_may_be_wanted_again() -> None:
+    for granted in (False, True):
+        assert reconcile([], {P1: here(Phase.CLAIMING, granted=granted)}, NOW) == Plan(forget=[P1])
+    assert reconcile([spec()], {}, NOW) == Plan(claim=[P1])
 
 
 @pytest.mark.parametrize("phase", [Phase.CLAIMING, *sorted(ALIVE)])
@@ -159,5 +165,5 @@ def test_h2_no_plan_ever_runs_two_epochs_of_a_job(
         assert not one & other
     for lease, placement in actual.items():
         if placement.phase is not Phase.ENDED and lease not in desired:
-            assert lease in plan.kill
+            assert lease in (plan.forget if placement.phase is Phase.CLAIMING else plan.kill)
     assert reconcile(desired.values(), actual, NOW) == plan

@@ -56,6 +56,21 @@ def test_a_placement_that_never_ran_costs_nothing() -> None:
     assert receipt_lines(meter) == []
 
 
+def test_an_end_takes_back_what_counted_after_it() -> None:
+    meter = metered(Ran(at(0)), Interrupted(at(15)), Restored(at(18)), Interrupted(at(20)), Restored(at(22)))
+    ended, effects = observe(meter, Ended(at(12)))
+    assert seconds_of(ended) == 12
+    assert [(effect.interval.seq, effect.interval.ended_at) for effect in effects] == [
+        (0, at(12)),
+        (1, at(18)),
+        (2, at(22)),
+    ]
+    assert [(line.started_at, line.ended_at, line.why) for line in receipt_lines(ended)] == [
+        (at(0), at(12), Why.RAN)
+    ]
+    assert seconds_of(observe(meter, Ended(at(19)))[0]) == 16
+
+
 def test_frozen_time_is_free_and_on_the_bill() -> None:
     meter = metered(Ran(at(0)), Interrupted(at(10)), Restored(at(25)), Ended(at(30)))
     assert seconds_of(meter) == 15

@@ -103,7 +103,7 @@ class Agent:
             connected=lambda: self._connection.connected,
         )
         self._wake = asyncio.Event()
-        self._forgetting: set[asyncio.Task[None]] = set()
+        self._forgetting: dict[LeaseId, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
         """Work until cancelled. Raises SessionRefused, AlreadyRunning."""
@@ -287,6 +287,8 @@ class Agent:
 
     def _claim(self, spec: PlacementSpec, now: float) -> None:
         lease = LeaseId(spec.placement_id, spec.epoch)
+        if lease in self._forgetting:
+            return  # wanted again: its folder is just being removed
         if not (self._runtime if spec.image is None else self._containers):
             self._report_once(
                 lease,
@@ -344,9 +346,12 @@ class Agent:
     def _forget(self, lease: LeaseId) -> None:
         placement = self._placements.pop(lease)
         self._holder.release(*lease)
-        task = asyncio.create_task(placement.forget())
-        self._forgetting.add(task)
-        task.add_done_callback(self._forgetting.discard)
+        task = self._forgetting[lease] = asyncio.create_task(placement.forget())
+        task.add_done_callback(lambda _: self._forgotten(lease))
+
+    def _forgotten(self, lease: LeaseId) -> None:
+        del self._forgetting[lease]
+        self._wake.set()
 
     # --- the machine's side -------------------------------------------------------------------------------
 

@@ -60,11 +60,13 @@ class Placement(Starting):
         state = self.state
         if self.frozen and state in (ActualState.RUNNING, ActualState.STOPPING):
             state = ActualState.FROZEN
+        over_s = self._over_s()
         return PlacementStatus(
             placement_id=self.spec.placement_id,
             epoch=self.spec.epoch,
             state=state,
-            over=bool(said and said.get("exit")),
+            over=over_s is not None,
+            over_s=over_s,
             usage=usage,
             progress=read_progress(self.folder),
         )
@@ -113,6 +115,7 @@ class Placement(Starting):
     def adopt(self) -> None:
         """Go on after a restart of the agent with what is in the folder."""
         if self.journal.ended:
+            self._ended_how = self._how_it_ended()
             self._set_ended(ActualState.EXITED)
         elif self.folder.shim_alive():
             self.phase, self.state = Phase.RUNNING, ActualState.RUNNING

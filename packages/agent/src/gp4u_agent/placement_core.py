@@ -22,7 +22,7 @@ from gp4u_agent.log_shipping import LogShipper
 from gp4u_agent.node_context import NodeContext
 from gp4u_agent.notices import NoticeBoard
 from gp4u_agent.pending_board import PendingBoard
-from gp4u_agent.placement_dir import PlacementDir
+from gp4u_agent.placement_dir import PlacementDir, boot_id
 from gp4u_agent.reconcile import Phase
 from gp4u_agent.reports import ReportJournal
 from gp4u_agent.runtime.port import Workload
@@ -69,6 +69,7 @@ class PlacementCore:
         self._arriving: Arriving | None = None
         self._kept_for_job = False
         self._restored_whole = self._moved_whole = False
+        self._ended_how: dict[str, Any] | None = None
 
     @property
     def frozen(self) -> bool:
@@ -79,6 +80,15 @@ class PlacementCore:
         """As the shim wrote it down, or only said it where the disk is full; None: it did neither."""
         said: dict[str, Any] | None = self._shim.status.get("exit") if self._shim is not None else None
         return self.folder.read(self.folder.exit) or said
+
+    def _over_s(self) -> float | None:
+        """Seconds since its process ended; 0 where that cannot be told any more; None: it has not ended, or nothing says so."""
+        how = self._ended_how or (self._shim.status.get("exit") if self._shim is not None else None)
+        if not how:
+            return None
+        if how.get("boot_id") != boot_id():
+            return 0.0  # the machine was started again, and its clock with it
+        return max(0.0, lease_clock() - float(how["at"]))
 
     @property
     def _runtime(self) -> str:

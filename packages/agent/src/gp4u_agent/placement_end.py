@@ -46,7 +46,7 @@ class Ending(ColdFilesFollow):
 
     async def _end(self) -> None:
         """Its process ended, or its shim was lost."""
-        ended = self._how_it_ended()
+        ended = self._ended_how = self._how_it_ended()
         if ended is None and self.spec.image is not None:
             await self._without_container()
         if self._kill_reason is not None:

@@ -67,7 +67,8 @@ def reconcile(desired: Iterable[PlacementSpec] | None, actual: Mapping[LeaseId, 
     * here and granted, not begun: start it.
     * here but not granted to this run of the agent (after a restart): claim it again; the shim minds the deadline meanwhile.
     * wanted to stop: stop it; when nothing of it is here, say so, or the server would ask forever.
-    * here and not wanted, refused, or of an older epoch: kill it.
+    * here and not wanted, refused, or of an older epoch: kill it; where nothing was begun there is nothing to kill, nor any end to tell:
+      forgotten at once, it is claimed anew if it is wanted after all.
     * ended and nobody asks for it any more, or its end was acknowledged: forget it.
     """
     if desired is None:
@@ -87,6 +88,8 @@ def reconcile(desired: Iterable[PlacementSpec] | None, actual: Mapping[LeaseId, 
         if placement.phase is Phase.ENDED:
             if lease not in wanted or placement.end_acknowledged:
                 plan.forget.append(lease)
+        elif lease not in wanted and placement.phase is Phase.CLAIMING:
+            plan.forget.append(lease)
         elif unwanted:
             plan.kill.append(lease)
             if placement.phase in ALIVE:

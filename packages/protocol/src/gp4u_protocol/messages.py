@@ -173,6 +173,12 @@ class PlacementStatus(Message):
         default=False,
         description="its process has ended; what remains is the last checkpoint and the report, and nothing to pay for",
     )
+    over_s: float | None = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        description="of one that is over: seconds since its process ended, by the node's own clock. It can only shorten the bill",
+    )
     usage: ProcessUsage | None = None
     progress: Progress | None = None
 

@@ -190,10 +190,10 @@ class Node(Process):
         )
         self.soon(HEARTBEAT_INTERVAL_S / self.clock.rate, self._beat, session, seq + 1)
 
-    def _reported(self) -> dict[LeaseId, bool]:
-        """Each placement here → whether its process is over."""
+    def _reported(self) -> dict[LeaseId, float | None]:
+        """Each placement here → for how long its process is over, by our clock; None: it is not."""
         return {
-            lease: placement.shim is not None and placement.shim.gone
+            lease: placement.shim.over_s() if placement.shim is not None and placement.shim.gone else None
             for lease, placement in self.placements.items()
         }
 

@@ -202,6 +202,8 @@ class Database:
         if node.gateway_id is not None and node.gateway_id != gateway_id:
             before = self.gateways[node.gateway_id].renewed_at
             unwatched_s = (self.now() - before).total_seconds()
+            for placement in self.jobs.live_on(node_id):
+                self.referee.handed_over(placement.id)
         for write in health.writes_of_connecting(unwatched_s, node.lease_ttl_s):
             self.jobs.write(node_id, write, unwatched_s or 0.0, node.lease_ttl_s, self.now())
         node.session_no += 1

@@ -61,6 +61,7 @@ class Gateway(Process):
         self.sessions: dict[str, Session] = {}
         self.gateway_id = ""
         self.over_since: dict[tuple[str, LeaseId], float] = {}
+        self.ran_at: dict[tuple[str, LeaseId], float] = {}
         self.losses = decisions.UnwrittenLosses()
         self.cursor = PollCursor()
         self._writing: dict[str, deque[tuple[Change, float]]] = {}
@@ -317,7 +318,12 @@ class Gateway(Process):
         return session if session is not None and session.id == session_id else None
 
     def beat(
-        self, node: "Node", session_id: str, seq: int, acked_seq: int | None, reported: dict[LeaseId, bool]
+        self,
+        node: "Node",
+        session_id: str,
+        seq: int,
+        acked_seq: int | None,
+        reported: dict[LeaseId, float | None],
     ) -> None:
         """A heartbeat: answered from memory."""
         now = self.clock.read()
@@ -326,9 +332,12 @@ class Gateway(Process):
             node.link.carry(False, node, node.closed, session_id)
             return
         renewed, back, ttl_s = result
-        for lease, over in reported.items():
-            if over:
-                self.over_since.setdefault((session_id, lease), now)
+        for lease, over_s in reported.items():
+            if over_s is None:
+                self.ran_at[session_id, lease] = now
+            elif (session_id, lease) not in self.over_since:
+                told = now - over_s
+                self.over_since[session_id, lease] = max(told, self.ran_at.get((session_id, lease), told))
         node.link.carry(False, node, node.acked, session_id, seq, renewed, ttl_s)
         if self.wild_ttls and self.world.chance() < WILD:
             self._ask_wildly(node.node_id)

@@ -19,6 +19,7 @@ from gp4u_simulation.rows import JobRow, NodeRow, PlacementRow
 from gp4u_simulation.world import World
 
 UNCLAIMED_AFTER = timedelta(seconds=8)
+STOP_GRACE_S = 1.0
 STOP_OVERDUE = timedelta(seconds=20)
 """Production waits 90 s; a seed is over by then."""
 
@@ -129,7 +130,9 @@ class Jobs:
             ):
                 continue
             self.world.counts["stops_overdue"] += 1
-            self._end(placement, decisions.after_stopped(self.facts(job), job.stop_reason), now, now)
+            past_grace_s = (now - placement.stop_requested_at).total_seconds() - STOP_GRACE_S
+            verdict = decisions.after_stopped(self.facts(job), job.stop_reason)
+            self._end(placement, verdict, now, now, over_s=max(0.0, past_grace_s))
 
     def request_stop(self, job: JobRow, reason: str, now: datetime) -> None:
         """End the job gracefully: at once when nothing of it was claimed."""
@@ -181,17 +184,16 @@ class Jobs:
         placement.report_seq = report.seq
         self.referee.accepted(f"the report {report.told}", placement.id, report.lease.epoch)
         facts, told = self.facts(job), report.told
-        over_at = now - timedelta(seconds=over_s)
         if told is Told.RUNNING:
             self._runs(placement, now)
         elif told is Told.EXITED:
-            self._end(placement, decisions.after_exit(facts, 0, None, None, None), over_at, now)
+            self._end(placement, decisions.after_exit(facts, 0, None, None, None), now, now, over_s=over_s)
         elif told is Told.STOPPED:
-            self._end(placement, decisions.after_stopped(facts, None), over_at, now)
+            self._end(placement, decisions.after_stopped(facts, None), now, now, over_s=over_s)
         elif told is Told.START_FAILED:
             self._end(placement, decisions.after_start_failed(facts, "fetch_failed", None), now, now)
         else:
-            self._end(placement, decisions.after_lost(facts), over_at, now)
+            self._end(placement, decisions.after_lost(facts), now, now, over_s=over_s)
         return True
 
     def _runs(self, placement: PlacementRow, now: datetime) -> None:
@@ -259,9 +261,23 @@ class Jobs:
             start_failures=job.start_failures,
         )
 
-    def _end(self, placement: PlacementRow, verdict: decisions.Verdict, at: datetime, now: datetime) -> None:
+    def _end(
+        self,
+        placement: PlacementRow,
+        verdict: decisions.Verdict,
+        at: datetime,
+        now: datetime,
+        *,
+        over_s: float = 0.0,
+    ) -> None:
         job = placement.job
-        at = max(at, placement.metered_from or placement.created_at)
+        at = coverage.ended_at(
+            at,
+            over_s,
+            metered_from=placement.metered_from,
+            running_at=placement.running_at,
+            created_at=placement.created_at,
+        )
         placement.live = False
         placement.metered_from = None
         job.placement = None

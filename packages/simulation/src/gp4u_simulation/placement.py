@@ -10,7 +10,7 @@ from gp4u_agent.reconcile import Actual, Phase
 from gp4u_protocol.lease_core import LeaseId
 
 from gp4u_simulation.checkpoints import PACK_BYTES
-from gp4u_simulation.jobs import FINAL, Report, Told
+from gp4u_simulation.jobs import FINAL, STOP_GRACE_S, Report, Told
 from gp4u_simulation.rows import CheckpointRow
 from gp4u_simulation.shim import Shim
 
@@ -21,7 +21,6 @@ CHECKPOINT_EVERY_S = 2.5
 ANSWER_TIMEOUT_S = 3.0
 FINAL_TRIES = 3
 PREPARE_TRIES = 4
-STOP_GRACE_S = 1.0
 UNGRANTED_END_S = 6.0
 PACKS_KEPT = 2
 """A manifest names its own pack and up to this many of the one before: deduplication."""

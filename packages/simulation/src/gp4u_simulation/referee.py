@@ -17,7 +17,8 @@ OVERBILLED_S_MAX = 13.5
 OVERBILLED_PER_SILENCE_S_MAX = 8.0
 """How much more than it truly ran a placement may be billed: a node that dies is known by its last beat, which may have
 been on its way for six seconds; a pause shorter than half of the longest lease (7.5 s) is not told apart from running, nor
-one that ends within the lease from one in which the job went on. Outages of ours are counted apart (docs/design/leases.md)."""
+one that ends within the lease from one in which the job went on. However often a node goes from one gateway to another before
+either has written its silence, that counts as one. Outages of ours are counted apart (docs/design/leases.md)."""
 
 ONE_RUN = "one run of a job at a time"
 NEWEST_RUNS = "only the newest epoch starts"
@@ -46,6 +47,7 @@ class PlacementBook:
     live: bool = True
     ran_s: float = 0.0
     silences: int = 0
+    handed_over: bool = False
     process_over_at: float | None = None  # its process ended by itself, or was killed
     charged: int = 0  # to owner and platform, refunds taken off
     lost: bool = False
@@ -139,6 +141,10 @@ class Referee:
             self.world.violated(
                 NOTHING_LOST, f"{placement_id} resumes at {work:.3f}, {job.acknowledged:.3f} was acknowledged"
             )
+
+    def handed_over(self, placement_id: str) -> None:
+        """Its node left one gateway for another, and neither saw how long it was between them."""
+        self.placements[placement_id].handed_over = True
 
     # --- rows --------------------------------------------------------------------------------------------
 
@@ -263,7 +269,8 @@ class Referee:
         if book.charged < price and not book.money_short:
             self.world.violated(PRICED, f"{placement_id} costs {book.charged}, its time is worth {price}")
         over_s = kept.total_seconds() - book.ran_s
-        if over_s > OVERBILLED_S_MAX + OVERBILLED_PER_SILENCE_S_MAX * book.silences + outage_s:
+        silences = book.silences + book.handed_over
+        if over_s > OVERBILLED_S_MAX + OVERBILLED_PER_SILENCE_S_MAX * silences + outage_s:
             self.world.violated(
                 BILLED_RUN,
                 f"{placement_id} bills {kept.total_seconds():.2f} s and ran {book.ran_s:.2f} s",

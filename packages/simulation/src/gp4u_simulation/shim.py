@@ -38,6 +38,9 @@ class Shim:
         self.finished = False
         self.gone = False  # killed, exited, or lost with its machine
         self._told = told
+        self._over_at: float | None = (
+            None  # as exit.json says it; a machine or a shim that is lost writes none
+        )
         self._resumed_at: float | None = None
         self._asleep = False
         self._timer_at = float("inf")
@@ -57,6 +60,10 @@ class Shim:
         if self._resumed_at is None:
             return self.work
         return self.work + self.world.now - self._resumed_at
+
+    def over_s(self) -> float:
+        """For how long its process is over, by the machine's clock; 0 where nothing says."""
+        return 0.0 if self._over_at is None else self.clock.read() - self._over_at
 
     # --- the agent's word --------------------------------------------------------------------------------
 
@@ -105,6 +112,7 @@ class Shim:
                 self._stand_still()
                 if effect is Effect.KILL_JOB:
                     self.gone = True
+                    self._over_at = self.clock.read()
                     self.referee.process_over(self.lease.placement_id)
                     self._told()
         self._arm()
@@ -145,6 +153,7 @@ class Shim:
             return
         self._stand_still()
         self.finished = self.gone = True
+        self._over_at = self.clock.read()
         self.referee.process_over(self.lease.placement_id)
         book = self.referee.placements[self.lease.placement_id]
         self.referee.jobs[book.job_id].finished = True

@@ -38,7 +38,7 @@ from gp4u_protocol.lease_core import (
     shim_step,
 )
 
-from gp4u_agent.placement_dir import PlacementDir
+from gp4u_agent.placement_dir import PlacementDir, boot_id
 from gp4u_agent.runtime import processes
 from gp4u_agent.runtime.bundle.adapter import Bundle
 from gp4u_agent.runtime.containers.adapter import Containers
@@ -273,6 +273,8 @@ class Shim:
     def _end(self, how: dict[str, Any]) -> None:
         self._exit = {
             **how,
+            "at": now(),
+            "boot_id": boot_id(),
             "terminated": self._terminated,
             "log_end": self._log.end,
             "dropped_bytes": self._log.dropped_bytes,

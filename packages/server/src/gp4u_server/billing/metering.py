@@ -99,8 +99,7 @@ def observe(meter: Meter, event: Event) -> tuple[Meter, list[StoreInterval]]:
         case Interrupted(covered_until):
             return _close(meter, covered_until)
         case Ended(at):
-            closed, effects = _close(meter, at)
-            return replace(closed, ended_at=at), effects
+            return _end(meter, at)
 
 
 def _open(meter: Meter, at: datetime) -> tuple[Meter, list[StoreInterval]]:
@@ -118,6 +117,22 @@ def _close(meter: Meter, at: datetime) -> tuple[Meter, list[StoreInterval]]:
         return meter, []
     closed = replace(interval, ended_at=max(at, interval.started_at))
     return replace(meter, intervals=(*meter.intervals[:-1], closed)), [StoreInterval(closed)]
+
+
+def _end(meter: Meter, at: datetime) -> tuple[Meter, list[StoreInterval]]:
+    """Nothing ran after `at`, also where the process had ended before beats went missing and came back."""
+    intervals = tuple(
+        replace(interval, ended_at=max(at, interval.started_at))
+        if interval.ended_at is None or interval.ended_at > at
+        else interval
+        for interval in meter.intervals
+    )
+    effects = [
+        StoreInterval(after)
+        for before, after in zip(meter.intervals, intervals, strict=True)
+        if before != after
+    ]
+    return replace(meter, intervals=intervals, ended_at=at), effects
 
 
 def lose(meter: Meter, saved_until: datetime | None) -> Meter:
@@ -176,6 +191,8 @@ def receipt_lines(meter: Meter) -> Sequence[ReceiptLine]:
     previous_end: datetime | None = None
     for interval in meter.intervals:
         start, end = interval.started_at, interval.ended_at
+        if start == end:
+            continue  # it began after the process had ended
         if start == previous_end and lines and lines[-1].why is Why.RAN and _all_billed(meter, end):
             # The link was gone for less than the lease: the job never stood still.
             lines[-1] = replace(lines[-1], ended_at=end)

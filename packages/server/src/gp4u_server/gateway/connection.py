@@ -52,6 +52,8 @@ IDLE_S_MAX = 60.0
 """A socket without a frame for this long is closed: its node was lost long ago."""
 TOKEN_RENEW_S = AGENT_TOKEN_LIFETIME_S / 3
 LIVE_TTL_S = 60
+OVER_S_MAX = 7 * 86_400.0
+"""A node's word for how long a process has been over is not believed beyond this."""
 FINISH_S = 15.0
 """What the worker is at when the socket closes may take this long to end; the database itself gives up before."""
 END_S = 2.0
@@ -94,6 +96,7 @@ class Connection:
         self._first_steps_told: set[str] = set()
         # Placement → when a beat first said that its process is over; of those that are still reported.
         self._over_since: dict[str, float] = {}
+        self._ran_at: dict[str, float] = {}  # when a beat last said that it was not over
         self._outgoing: asyncio.Queue[Message] = asyncio.Queue(OUTGOING_MAX)
         self._work: asyncio.Queue[_Work] = asyncio.Queue(WORK_MAX)
         self._refresh_waits = False
@@ -250,12 +253,19 @@ class Connection:
             self.hub.write_change(back)
         for status in beat.placements:
             self._status(status, beat)
-            if status.over:
-                self._over_since.setdefault(status.placement_id, now)
+            self._note_end(status, now)
         self._say_desired_again(reported, now)
         if now >= self._token_due:
             self._token_due = now + TOKEN_RENEW_S
             self._send(Token(http_token=self.hub.tokens.mint(self.node_id)))
+
+    def _note_end(self, status: PlacementStatus, now: float) -> None:
+        """Since when its process is over. The node's word for what it could not tell us in time; never before we last heard that it ran."""
+        if not status.over:
+            self._ran_at[status.placement_id] = now
+        elif status.placement_id not in self._over_since:
+            told = now - min(status.over_s or 0.0, OVER_S_MAX)
+            self._over_since[status.placement_id] = max(told, self._ran_at.get(status.placement_id, told))
 
     def _say_desired_again(self, reported: list[LeaseId], now: float) -> None:
         """Offers are repeated until claimed, and orders to kill until obeyed."""
@@ -364,8 +374,9 @@ class Connection:
         )
         for gone in self._progress.keys() - self._placements.keys():
             del self._progress[gone]
-        for gone in self._over_since.keys() - self._placements.keys():
-            del self._over_since[gone]
+        for known in (self._over_since, self._ran_at):
+            for gone in known.keys() - self._placements.keys():
+                del known[gone]
         self._send_desired()
 
     async def _claim(self, claim: Claim) -> None:

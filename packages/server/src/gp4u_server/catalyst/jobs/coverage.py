@@ -25,3 +25,20 @@ def last_beat_at(
     """Until when a lost placement counts as alive. `since`: when its metered time, or else its row, began."""
     last_beat = now - timedelta(seconds=silent_s) if interrupted_at is None else interrupted_at
     return max(last_beat, since)
+
+
+def ended_at(
+    now: datetime,
+    over_s: float,
+    *,
+    metered_from: datetime | None,
+    running_at: datetime | None,
+    created_at: datetime,
+) -> datetime:
+    """When a placement's time ended whose process was over for `over_s` at `now`.
+
+    That may be before beats went missing and came back, so time that counted since is taken back. A wall clock that was stepped
+    takes nothing back.
+    """
+    latest = max(now, metered_from or created_at)
+    return max(latest - timedelta(seconds=over_s), running_at or created_at)

@@ -79,8 +79,8 @@ class Reports(Losses):
     ) -> ReportAck:
         """Apply a report once. Repetitions are acknowledged without effect; another epoch's are `stale`.
 
-        `over_s`: how long ago, on its gateway's clock, a heartbeat first said that the process had ended: nobody pays for
-        the time since, whatever kept the last checkpoint or this report from us.
+        `over_s`: how long ago its process had ended, by what heartbeats said and when: nobody pays for the time since,
+        whatever kept the last checkpoint or this report from us.
         """
         found = await repository.lock_placement(session, report.placement_id)
         stale = ReportAck(placement_id=report.placement_id, epoch=report.epoch, seq=report.seq, stale=True)

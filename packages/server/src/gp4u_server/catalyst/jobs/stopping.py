@@ -1,6 +1,7 @@
 """End a job: because somebody wants it, because a limit is reached, because nothing came of it."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from gp4u_protocol.job_spec import JobSpec
 from gp4u_protocol.messages import DesiredRun
@@ -8,7 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from gp4u_server.catalyst.jobs import decisions, repository
 from gp4u_server.catalyst.jobs.losses import Losses
-from gp4u_server.catalyst.jobs.models import Job
+from gp4u_server.catalyst.jobs.models import Job, Placement
+from gp4u_server.catalyst.jobs.notice import grace_s
 from gp4u_server.catalyst.jobs.transitions import WORK_CHANNEL, db_now, facts_of, notify
 from gp4u_server.catalyst.jobs.types import EventKind, JobState, Outcome, PlacementState
 from gp4u_server.catalyst.jobs.views import JobView, job_view
@@ -108,7 +110,9 @@ class Stopping(Losses):
                 verdict = decisions.after_moved(facts, confirmed=False)
             else:
                 verdict = decisions.after_stopped(facts, placement.stop_reason)
-            await self._transitions.end_placement(session, job, placement, verdict, at)
+            await self._transitions.end_placement(
+                session, job, placement, verdict, at, over_s=_past_grace_s(job, placement, at)
+            )
             await self._transitions.apply(session, job, verdict, at, exit_code=None)
             await self._transitions.node_changed(session, placement.node_id)
             ended += 1
@@ -149,3 +153,12 @@ class Stopping(Losses):
             await self._transitions.end_placement(session, job, placement, verdict, at)
             await self._transitions.node_changed(session, placement.node_id)
         await self._transitions.apply(session, job, verdict, at, exit_code=None)
+
+
+def _past_grace_s(job: Job, placement: Placement, at: datetime) -> float:
+    """Seconds since it had to be over. Nobody pays for the time in which its node only did not say so."""
+    if placement.stop_requested_at is None:
+        return 0.0
+    cost_s = None if job.checkpoint_cost_ms is None else job.checkpoint_cost_ms / 1000
+    grace = grace_s(placement.stop_requested_at, placement.notice_deadline_at, cost_s)
+    return max(0.0, (at - placement.stop_requested_at).total_seconds() - grace)

@@ -9,7 +9,7 @@ from gp4u_protocol.messages import ActualState, Arriving, Report
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from gp4u_server.catalyst.jobs import decisions
+from gp4u_server.catalyst.jobs import coverage, decisions
 from gp4u_server.catalyst.jobs.events import JobEnded, PlacementEnded, PlacementRan
 from gp4u_server.catalyst.jobs.models import Job, Placement
 from gp4u_server.catalyst.jobs.notice import NoticeReason
@@ -41,7 +41,6 @@ class Transitions:
     ) -> None:
         state = report.state
         at = await db_now(session)
-        ran_until = at - timedelta(seconds=over_s)
         # Not the job's own doing: its shim died and took it along, or the machine was started again.
         shim_lost = state is ActualState.EXITED and report.reason == "shim_lost"
         if state in (ActualState.EXITED, ActualState.STOPPED) and not shim_lost:
@@ -51,7 +50,7 @@ class Transitions:
                 )
             else:
                 verdict = decisions.after_stopped(facts_of(job, placement), report.reason)
-            await self.end_placement(session, job, placement, verdict, ran_until)
+            await self.end_placement(session, job, placement, verdict, at, over_s=over_s)
             await self.apply(session, job, verdict, at, exit_code=report.exit_code)
             await self.node_changed(session, placement.node_id)
         elif state is ActualState.START_FAILED:
@@ -63,7 +62,7 @@ class Transitions:
             placement.reason = "shim_lost" if shim_lost else "killed"
             if report.reason == RESTORE_FAILED:
                 await self._restored_badly(session, job, placement, report)
-            await self.end_placement(session, job, placement, verdict, ran_until)
+            await self.end_placement(session, job, placement, verdict, at, over_s=over_s)
             await self.apply(session, job, verdict, at, exit_code=None)
             await self.node_changed(session, placement.node_id)
         else:
@@ -203,23 +202,40 @@ class Transitions:
         placement: Placement,
         verdict: decisions.Verdict,
         at: datetime,
+        *,
+        over_s: float = 0.0,
     ) -> None:
-        """Close the row and tell bookings. `at` is when its running time ends."""
-        self.close(job, placement, verdict, at)
+        """Close the row and tell bookings. Its running time ended `over_s` before `at`."""
+        at = self.close(job, placement, verdict, at, over_s=over_s)
         # The job's new state stands before anybody hears of the end: the last charge may exhaust the wallet, and the
         # stop that follows from it must not turn a job that is done into one that was stopped.
         self.enter(job, verdict, at)
         await self.tell_end(session, job, placement)
 
-    def close(self, job: Job, placement: Placement, verdict: decisions.Verdict, at: datetime) -> None:
-        """The placement is over; from here on nothing is accepted from it. Touches no other row."""
-        at = max(at, placement.metered_from or placement.created_at)
+    def close(
+        self,
+        job: Job,
+        placement: Placement,
+        verdict: decisions.Verdict,
+        at: datetime,
+        *,
+        over_s: float = 0.0,
+    ) -> datetime:
+        """The placement is over; from here on nothing is accepted from it. Answers when its time ended. Touches no other row."""
+        at = coverage.ended_at(
+            at,
+            over_s,
+            metered_from=placement.metered_from,
+            running_at=placement.running_at,
+            created_at=placement.created_at,
+        )
         self.close_segment(job, placement, at)
         placement.stop_due_at = None
         placement.state = PlacementState.ENDED.value
         placement.outcome = verdict.outcome.value
         placement.reason = verdict.reason or placement.reason
         placement.ended_at = at
+        return at
 
     @staticmethod
     def enter(job: Job, verdict: decisions.Verdict, at: datetime) -> None:
