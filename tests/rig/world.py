@@ -116,8 +116,10 @@ class World:
         return node
 
     def retire(self, node: Node) -> None:
-        """Take a machine that was added for one scenario out again."""
+        """Take a machine that was added for one scenario out again. One that is only silent would count with the next scenario's
+        losses, and half a fleet that falls silent at once is held for a fault of ours."""
         node.lose_power()
+        self.wait(lambda: node.view()["liveness"] == "lost", within_s=60, what=f"{node.name} is lost")
         del self.nodes[node.name]
         for offer in self.owner.pages("/offers/mine"):
             if offer["node_id"] == node.node_id and offer["state"] != "withdrawn":

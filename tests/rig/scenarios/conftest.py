@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,14 @@ def lab_reason() -> str | None:
 
 @pytest.fixture(scope="session")
 def marketplace_in_the_lab(request: pytest.FixtureRequest, lab_reason: str | None) -> Iterator[World]:
-    """The marketplace that the scenarios share: platform on a, two machines each on b and c."""
+    """The marketplace that the scenarios share."""
+    with plain_marketplace(request, lab_reason) as world:
+        yield world
+
+
+@contextmanager
+def plain_marketplace(request: pytest.FixtureRequest, lab_reason: str | None) -> Iterator[World]:
+    """Platform on a, two machines each on b and c."""
     if lab_reason is not None:
         pytest.skip(f"no fault rig here: {lab_reason}")
     with World(

@@ -1,8 +1,12 @@
 """H19: collection never takes what a checkpoint needs. H25: a database that comes back from a backup runs no job twice."""
 
 import json
+from collections.abc import Iterator
+
+import pytest
 
 from tests.rig.renter import ENDLESS
+from tests.rig.scenarios.conftest import judged, plain_marketplace
 from tests.rig.world import World
 
 OLDER = "interval '3 days'"
@@ -53,9 +57,17 @@ def test_h19_collection_under_kills_takes_nothing_that_a_checkpoint_needs(rig: W
     assert sum(record["packs_due"] + record["objects_deleted"] for record in collected) > 0, collected
 
 
-def test_h25_a_database_restored_from_a_backup_runs_no_job_twice(rig: World) -> None:
+@pytest.fixture
+def restored(request: pytest.FixtureRequest, lab_reason: str | None) -> Iterator[World]:
+    """A marketplace of its own: its epochs lie above all earlier ones for ever after."""
+    with plain_marketplace(request, lab_reason) as world:
+        yield from judged(world, request)
+
+
+def test_h25_a_database_restored_from_a_backup_runs_no_job_twice(restored: World) -> None:
     """The drill that docs/design/rig.md describes: stop the platform, put the backup back, wait until no lease can be alive,
     start. Agents must claim anew; what ran under epochs that the database has forgotten is ended."""
+    rig = restored
     job = rig.renter.submit(steps=ENDLESS, on="b1", pace_s=0.3)
     rig.wait_for_save(job)
     backup_at = rig.cluster.back_up()
